@@ -1,0 +1,3 @@
+"""The project: settings, core, wiring."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,50 @@
+"""Errors that the job machinery understands."""
+
+
+class GatewayError(Exception):
+    """An error of ours: a stable code for programs, and words free of PHI that say what to do."""
+
+    code = "internal"
+    permanent = False
+
+    def __init__(self, message: str, *, code: str | None = None, permanent: bool | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        if permanent is not None:
+            self.permanent = permanent
+
+
+class LeaseLostError(GatewayError):
+    """Another process holds this job now; whatever we still did for it must not be written."""
+
+    code = "lease-lost"
+
+
+class JobFault(GatewayError):  # noqa: N818 - a fault of the work or of the lane, not of the program
+    """Why a job could not be finished.
+
+    `lane_fault`: the destination's fault, not the job's: opens the lane's circuit and costs no attempt.
+    `hard_stop`: a lane fault that no retry mends (another key, a refused token): the lane waits for a person.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        permanent: bool = False,
+        lane_fault: bool = False,
+        hard_stop: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, permanent=permanent)
+        self.lane_fault = lane_fault or hard_stop
+        self.hard_stop = hard_stop
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StopAskedError(GatewayError):
+    """Raised by work that polls `stopping()`: its attempt is given back, and it goes on after the restart."""
+
+    code = "stop-asked"

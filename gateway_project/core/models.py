@@ -1,0 +1,207 @@
+"""Rows that every app's work stands on: lanes, leased jobs, leader leases, alerts, the audit trail, overrides."""
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.utils.timezone import now
+
+
+class Lane(models.Model):
+    """The way to one destination or vault, with its own limits and circuit; its faults never reach another lane.
+
+    Circuit: closed -> (a lane fault) open until `open_until` -> one trial job -> closed, or open for longer.
+    `held`: open until a person resumes it, because no retry mends what is wrong (another key, a refused token).
+    `paused`: a person stopped it. All three keep the jobs, which cost no attempt while they wait.
+    """
+
+    name = models.CharField(max_length=80, unique=True)
+    title = models.CharField(max_length=120)
+    max_parallel = models.PositiveSmallIntegerField(default=1, help_text="Jobs under way at once; 0 pauses the lane.")
+    paused = models.BooleanField(default=False)
+    held = models.BooleanField(default=False)
+    open_until = models.DateTimeField(null=True, blank=True)
+    faults = models.PositiveIntegerField(default=0, help_text="Lane faults in a row.")
+    fault_code = models.CharField(max_length=64, blank=True)
+    fault_words = models.CharField(max_length=400, blank=True)
+    changed_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def circuit_closed(self) -> bool:
+        return self.open_until is None and not self.held
+
+
+class JobState(models.TextChoices):
+    READY = "ready", "waiting"
+    RUNNING = "running", "under way"
+    DONE = "done", "done"
+    PARKED = "parked", "given up"
+    CANCELLED = "cancelled", "cancelled"
+
+
+class LeasedJob(models.Model):
+    """One piece of work, written in the business transaction that asks for it; django-q2 only rings.
+
+    READY -> RUNNING (claimed: attempt counted, lease begins) -> DONE
+    RUNNING -> READY (failed, waits until `run_after`; or a lane fault, attempt given back) -> ...
+    RUNNING -> READY (lease expired: the worker died; `crashes` + 1) -> PARKED at the third crash
+    RUNNING -> PARKED (permanent fault, or attempts used up) -> READY (a person retries)
+    Every write of a worker is fenced by `claim_id`: after its lease was taken from it, it can change nothing.
+    """
+
+    queue = models.CharField(max_length=40)
+    lane = models.ForeignKey(Lane, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.READY)
+    priority = models.SmallIntegerField(default=0, help_text="Lower goes first.")
+    attempts = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveSmallIntegerField(default=0)
+    run_after = models.DateTimeField(default=now)
+    claim_id = models.UUIDField(null=True, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    progress_done = models.BigIntegerField(default=0)
+    progress_total = models.BigIntegerField(default=0)
+    progress_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_words = models.CharField(max_length=400, blank=True)
+    created_at = models.DateTimeField(default=now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+        indexes = [
+            models.Index(fields=["queue", "state", "priority", "run_after"], name="%(app_label)s_%(class)s_due"),
+        ]
+
+
+class Lease(models.Model):
+    """Who leads: one holder of a name at a time; taken over when `until` has passed."""
+
+    name = models.CharField(max_length=80, primary_key=True)
+    holder = models.CharField(max_length=80)
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Severity(models.TextChoices):
+    INFO = "info", "for your information"
+    WARNING = "warning", "needs a look"
+    CRITICAL = "critical", "needs a hand now"
+
+
+class Alert(models.Model):
+    """Something that needs a person: opened once, counted while it lasts, healed by the code that saw it well again."""
+
+    key = models.CharField(max_length=160, help_text="What it is about, e.g. lane:vault:1.")
+    code = models.CharField(max_length=64)
+    severity = models.CharField(max_length=10, choices=Severity.choices, default=Severity.WARNING)
+    words = models.CharField(max_length=400)
+    link = models.CharField(max_length=200, blank=True)
+    count = models.PositiveIntegerField(default=1)
+    opened_at = models.DateTimeField(default=now)
+    seen_at = models.DateTimeField(default=now)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.CharField(max_length=150, blank=True)
+    healed_at = models.DateTimeField(null=True, blank=True)
+    notified_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["key"], condition=models.Q(healed_at__isnull=True), name="core_alert_one_open"
+            )
+        ]
+        indexes = [models.Index(fields=["healed_at", "-opened_at"], name="core_alert_open")]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+class AuditEventType(models.TextChoices):
+    """The event names of PS3.15 A.5.3, and those of our own that it leaves to the product."""
+
+    APPLICATION_ACTIVITY = "Application Activity"
+    BEGIN_TRANSFER = "Begin Transferring DICOM Instances"
+    DATA_EXPORT = "Data Export"
+    DATA_IMPORT = "Data Import"
+    INSTANCES_ACCESSED = "DICOM Instances Accessed"
+    INSTANCES_TRANSFERRED = "DICOM Instances Transferred"
+    STUDY_DELETED = "DICOM Study Deleted"
+    NETWORK_ENTRY = "Network Entry"
+    QUERY = "Query"
+    SECURITY_ALERT = "Security Alert"
+    USER_AUTHENTICATION = "User Authentication"
+    CONFIGURATION = "Configuration"
+    STUDY_STATE = "Study State"
+
+
+class AppendOnlyError(Exception):
+    """Someone tried to change or remove an audit record."""
+
+
+class AuditEvent(models.Model):
+    """Who did what to what, when: written once in the business transaction, never changed, never deleted.
+
+    The chain that makes edits visible is made afterwards by a sealer (AuditSeal), so no business transaction waits for it.
+    """
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    at = models.DateTimeField(default=now)
+    event = models.CharField(max_length=60, choices=AuditEventType.choices)
+    outcome = models.CharField(max_length=20, default="success")
+    actor = models.CharField(max_length=150, help_text="user:name, ae:TITLE, process:name")
+    subject = models.CharField(max_length=160, help_text="study:12, vault:1, option:KEY ...")
+    detail = models.JSONField(default=dict)
+    correlation_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["subject", "-id"], name="core_audit_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.subject}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError("audit records are append-only")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError("audit records are append-only")
+
+
+class AuditSeal(models.Model):
+    """One link of the chain: hash = SHA-256(previous hash || canonical JSON of the event)."""
+
+    sequence = models.BigIntegerField(primary_key=True)
+    event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, related_name="seal")
+    hash = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.hash[:12]}"
+
+
+class ConfigOverride(models.Model):
+    """An option that someone changed; the default stays in the code. Secrets are kept encrypted."""
+
+    key = models.CharField(max_length=80, primary_key=True)
+    value = models.JSONField()
+    updated_at = models.DateTimeField(auto_now=True)
+    updated_by = models.CharField(max_length=150)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ConfigVersion(models.Model):
+    """One row that every process polls: its number grows with each change of an override."""
+
+    version = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.version)

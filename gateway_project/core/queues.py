@@ -1,0 +1,69 @@
+"""What queues there are, who works them, and what the ticker rings: registered by each app as it starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from gateway_project.core.models import LeasedJob
+
+CONTROL_CLUSTER = "control"
+TRANSFER_CLUSTER = "transfer"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A kind of job: its rows, the function that does one, and the cluster whose workers may be kept waiting by it.
+
+    `run` is the dotted name of `run(job)`, which raises JobFault. `changed` is the dotted name of `changed(job)`, called
+    inside the transaction of every transition of a job, so that what is derived from jobs is never behind them.
+    """
+
+    name: str
+    cluster: str
+    model: str
+    run: str
+    changed: str
+    delay: Callable[[int], float]
+    max_attempts: Callable[[], int]
+    enabled: Callable[[], bool] = lambda: True
+    lease_seconds: int = 60
+
+    def model_class(self) -> "type[LeasedJob]":
+        from django.apps import apps
+
+        return apps.get_model(self.model)  # type: ignore[return-value]
+
+    def run_function(self) -> Callable[[Any], None]:
+        return import_string(self.run)
+
+    def changed_function(self) -> Callable[[Any], None]:
+        return import_string(self.changed)
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Something the ticker rings on the control queue every `seconds()`; `function` is the dotted name of `f(now)`."""
+
+    name: str
+    function: str
+    seconds: Callable[[], float]
+
+
+@dataclass
+class Registry:
+    queues: dict[str, Queue] = field(default_factory=dict)
+    periodics: dict[str, Periodic] = field(default_factory=dict)
+
+    def add_queue(self, queue: Queue) -> None:
+        if self.queues.setdefault(queue.name, queue) != queue:
+            raise ValueError(f"queue {queue.name} is registered twice")
+
+    def add_periodic(self, periodic: Periodic) -> None:
+        if self.periodics.setdefault(periodic.name, periodic).function != periodic.function:
+            raise ValueError(f"periodic {periodic.name} is registered twice")
+
+
+REGISTRY = Registry()

@@ -1,0 +1,242 @@
+"""Leased jobs: claimed by a conditional UPDATE, fenced by the claim, given back when a worker dies.
+
+Whoever holds a job object from `job_claim` may write to it only through this module.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from gateway_project.core.errors import JobFault, LeaseLostError
+from gateway_project.core.models import JobState, Lane, LeasedJob, Severity
+from gateway_project.core.queues import Queue
+from gateway_project.core.services.alerts import alert_heal, alert_open
+from gateway_project.core.services.lanes import lane_fault, lane_healed
+
+logger = logging.getLogger(__name__)
+Job = TypeVar("Job", bound=LeasedJob)
+
+MAX_CRASHES = 3
+CLAIM_CANDIDATES = 20
+
+
+def job_subject(job: LeasedJob) -> str:
+    return f"job:{job.queue}:{job.pk}"
+
+
+def jobs_ready(queue: Queue, *, now: datetime) -> QuerySet[Any]:
+    """Jobs that could be claimed now, best first: due, and in a lane that is neither paused nor held nor open."""
+    if not queue.enabled():
+        return queue.model_class()._default_manager.none()
+    lane_open = Q(lane__paused=True) | Q(lane__held=True) | Q(lane__open_until__gt=now) | Q(lane__max_parallel=0)
+    return (
+        queue.model_class()
+        ._default_manager.filter(queue=queue.name, state=JobState.READY, run_after__lte=now)
+        .exclude(lane_open)
+        .order_by("priority", "run_after", "pk")
+    )
+
+
+def job_claim(queue: Queue, *, now: datetime) -> LeasedJob | None:
+    """Takes one ready job under a new claim, its attempt counted; None when none is ready.
+
+    Never two claimers of one job: the UPDATE repeats the ready-condition. Never more than the lane's `max_parallel` under
+    way, and one only while its circuit is half open: the lane's row is locked while that is decided.
+    """
+    passed_lanes: set[int] = set()
+    candidates = jobs_ready(queue, now=now).values_list("pk", "lane_id")
+    for pk, lane_id in candidates[:CLAIM_CANDIDATES]:
+        if lane_id in passed_lanes:
+            continue
+        job = _claim_one(queue, pk, lane_id, now=now)
+        if job is not None:
+            return job
+        if lane_id is not None:
+            passed_lanes.add(lane_id)
+    if passed_lanes:
+        return _claim_beyond(queue, passed_lanes, now=now)
+    return None
+
+
+def _claim_beyond(queue: Queue, passed_lanes: set[int], *, now: datetime) -> LeasedJob | None:
+    """A full lane with a long line must not hide another lane's job behind its first candidates."""
+    others = jobs_ready(queue, now=now).exclude(lane_id__in=passed_lanes).values_list("pk", "lane_id")
+    for pk, lane_id in others[:CLAIM_CANDIDATES]:
+        job = _claim_one(queue, pk, lane_id, now=now)
+        if job is not None:
+            return job
+    return None
+
+
+def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> LeasedJob | None:
+    model = queue.model_class()
+    claim_id = uuid.uuid4()
+    with transaction.atomic():
+        if lane_id is not None and not _lane_has_room(model, lane_id, now=now):
+            return None
+        claimed = model._default_manager.filter(pk=pk, state=JobState.READY, run_after__lte=now).update(
+            state=JobState.RUNNING,
+            claim_id=claim_id,
+            attempts=F("attempts") + 1,
+            lease_until=now + timedelta(seconds=queue.lease_seconds),
+            started_at=now,
+            ended_at=None,
+            progress_done=0,
+            progress_total=0,
+            progress_at=now,
+            error_code="",
+            error_words="",
+        )
+        if not claimed:
+            return None
+        job = model._default_manager.get(pk=pk)
+        queue.changed_function()(job)
+    return job
+
+
+def _lane_has_room(model: type[LeasedJob], lane_id: int, *, now: datetime) -> bool:
+    lane = Lane.objects.select_for_update().get(pk=lane_id)
+    if lane.paused or lane.held or (lane.open_until is not None and lane.open_until > now):
+        return False
+    room = 1 if lane.open_until is not None else lane.max_parallel
+    return model._default_manager.filter(lane_id=lane_id, state=JobState.RUNNING).count() < room
+
+
+def _fenced(job: LeasedJob) -> QuerySet[Any]:
+    return type(job)._default_manager.filter(pk=job.pk, state=JobState.RUNNING, claim_id=job.claim_id)
+
+
+def _transition(queue: Queue, job: LeasedJob, **values: Any) -> None:
+    """Writes a transition and what depends on it in one transaction, or raises LeaseLostError and writes nothing."""
+    with transaction.atomic():
+        if not _fenced(job).update(**values):
+            raise LeaseLostError("another worker holds this job now")
+        job.refresh_from_db()
+        queue.changed_function()(job)
+
+
+def job_progress(queue: Queue, job: LeasedJob, *, done: int, total: int, now: datetime) -> None:
+    """Notes progress and renews the lease: a lease lives only while the work gets on. Raises LeaseLostError when fenced."""
+    lease_until = now + timedelta(seconds=queue.lease_seconds)
+    if not _fenced(job).update(progress_done=done, progress_total=total, progress_at=now, lease_until=lease_until):
+        raise LeaseLostError("another worker holds this job now")
+
+
+def job_note(job: LeasedJob, **values: Any) -> None:
+    """Writes fields of the app's own on a job under way, fenced; the object follows. Raises LeaseLostError."""
+    if not _fenced(job).update(**values):
+        raise LeaseLostError("another worker holds this job now")
+    for name, value in values.items():
+        setattr(job, name, value)
+
+
+def job_done(queue: Queue, job: LeasedJob, *, now: datetime, finish: Callable[[], None] | None = None) -> None:
+    """Marks the job done together with `finish` (what the work's success writes), in one transaction."""
+    with transaction.atomic():
+        if finish is not None:
+            finish()
+        _transition(
+            queue, job, state=JobState.DONE, ended_at=now, lease_until=None, claim_id=None, crashes=0, error_code="", error_words=""
+        )
+        if job.lane_id is not None:
+            lane_healed(job.lane_id, now=now)
+        alert_heal(job_subject(job))
+
+
+def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) -> None:
+    """Ends an attempt: a lane's fault costs none; a permanent one, or the last attempt, parks the job with an alert."""
+    words = str(fault)[:400]
+    values: dict[str, Any] = {
+        "ended_at": now,
+        "lease_until": None,
+        "claim_id": None,
+        "error_code": fault.code,
+        "error_words": words,
+    }
+    most = queue.max_attempts()
+    if fault.lane_fault and job.lane_id is not None:
+        with transaction.atomic():
+            lane_fault(
+                job.lane_id,
+                code=fault.code,
+                words=words,
+                now=now,
+                hard_stop=fault.hard_stop,
+                retry_after_seconds=fault.retry_after_seconds,
+            )
+            _transition(queue, job, state=JobState.READY, run_after=now, attempts=F("attempts") - 1, **values)
+    elif fault.permanent or (most and job.attempts >= most):
+        with transaction.atomic():
+            _transition(queue, job, state=JobState.PARKED, **values)
+            _alert_parked(job, code=fault.code, words=words)
+    else:
+        wait = max(queue.delay(job.attempts), fault.retry_after_seconds or 0)
+        _transition(queue, job, state=JobState.READY, run_after=now + timedelta(seconds=wait), **values)
+
+
+def job_give_back(queue: Queue, job: LeasedJob, *, now: datetime) -> None:
+    """A graceful stop: the attempt does not count and the job is ready again at once."""
+    _transition(
+        queue, job, state=JobState.READY, run_after=now, attempts=F("attempts") - 1, lease_until=None, claim_id=None, ended_at=now
+    )
+
+
+def job_retry(queue: Queue, job: LeasedJob, *, now: datetime) -> bool:
+    """A person asks for another try, with fresh attempts; only what waits or was given up. Answers whether it did."""
+    with transaction.atomic():
+        retried = (
+            type(job)
+            ._default_manager.filter(pk=job.pk, state__in=(JobState.READY, JobState.PARKED))
+            .update(state=JobState.READY, run_after=now, attempts=0, crashes=0, ended_at=None)
+        )
+        if retried:
+            job.refresh_from_db()
+            alert_heal(job_subject(job))
+            queue.changed_function()(job)
+    return bool(retried)
+
+
+def jobs_expire(queue: Queue, *, now: datetime) -> int:
+    """Gives back what dead workers held; a job whose worker died the third time is parked, so that others flow."""
+    model = queue.model_class()
+    expired = 0
+    for job in model._default_manager.filter(queue=queue.name, state=JobState.RUNNING, lease_until__lt=now)[:200]:
+        expired += _expire_one(queue, job, now=now)
+    return expired
+
+
+def _expire_one(queue: Queue, job: LeasedJob, *, now: datetime) -> int:
+    parked = job.crashes + 1 >= MAX_CRASHES
+    words = "The worker that did this was ended from outside, or ended itself, before it was done."
+    values: dict[str, Any] = {
+        "state": JobState.PARKED if parked else JobState.READY,
+        "crashes": F("crashes") + 1,
+        "attempts": F("attempts") - 1,
+        "run_after": now,
+        "claim_id": None,
+        "lease_until": None,
+        "ended_at": now,
+        "error_code": "worker-died",
+        "error_words": words,
+    }
+    with transaction.atomic():
+        still_expired = type(job)._default_manager.filter(
+            pk=job.pk, state=JobState.RUNNING, claim_id=job.claim_id, lease_until__lt=now
+        )
+        if not still_expired.update(**values):
+            return 0
+        job.refresh_from_db()
+        queue.changed_function()(job)
+        if parked:
+            _alert_parked(job, code="worker-died", words=words)
+    logger.warning("job lease expired", extra={"job": job_subject(job), "crashes": job.crashes, "parked": parked})
+    return 1
+
+
+def _alert_parked(job: LeasedJob, *, code: str, words: str) -> None:
+    alert_open(job_subject(job), code=code, words=f"Given up ({job.queue}): {words}", severity=Severity.CRITICAL)

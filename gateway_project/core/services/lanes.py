@@ -1,0 +1,68 @@
+"""Lanes: one destination's circuit, so that its faults cost nobody else anything and no job an attempt."""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from gateway_project.core.backoff import CIRCUIT_SCHEDULE, schedule_delay
+from gateway_project.core.models import AuditEventType, Lane, Severity
+from gateway_project.core.services.alerts import alert_heal, alert_open
+from gateway_project.core.services.audit import audit_record
+
+logger = logging.getLogger(__name__)
+
+
+def lane_ensure(name: str, *, title: str, max_parallel: int = 1) -> Lane:
+    """The lane of that name, made when it is not there; its title follows the destination's."""
+    lane, created = Lane.objects.get_or_create(name=name, defaults={"title": title, "max_parallel": max_parallel})
+    if not created and (lane.title, lane.max_parallel) != (title, max_parallel):
+        lane.title, lane.max_parallel = title, max_parallel
+        lane.save(update_fields=["title", "max_parallel"])
+    return lane
+
+
+def lane_fault(
+    lane_id: int, *, code: str, words: str, now: datetime, hard_stop: bool = False, retry_after_seconds: float | None = None
+) -> datetime:
+    """Opens the lane's circuit, for longer after each fault in a row; a hard stop holds it until a person resumes it."""
+    with transaction.atomic():
+        lane = Lane.objects.select_for_update().get(pk=lane_id)
+        lane.faults += 1
+        wait = max(schedule_delay(lane.faults, schedule=CIRCUIT_SCHEDULE), retry_after_seconds or 0)
+        lane.open_until = now + timedelta(seconds=wait)
+        lane.held = lane.held or hard_stop
+        lane.fault_code, lane.fault_words, lane.changed_at = code, words[:400], now
+        lane.save()
+        alert_open(
+            f"lane:{lane.name}",
+            code=code,
+            words=f"{lane.title}: {words}",
+            severity=Severity.CRITICAL if hard_stop else Severity.WARNING,
+        )
+    logger.warning("lane fault", extra={"lane": lane.name, "code": code, "wait_seconds": round(wait), "held": lane.held})
+    return lane.open_until
+
+
+def lane_healed(lane_id: int, *, now: datetime) -> None:
+    """Closes the circuit after a success; heals its alert. Costs one UPDATE that matches nothing while all is well."""
+    closed = Lane.objects.filter(pk=lane_id, faults__gt=0).update(
+        faults=0, open_until=None, held=False, fault_code="", fault_words="", changed_at=now
+    )
+    if closed:
+        alert_heal(f"lane:{Lane.objects.get(pk=lane_id).name}")
+
+
+def lane_resume(lane: Lane, *, actor: str, now: datetime) -> None:
+    """A person lets the lane try again at once: pause and hold are lifted, the circuit is half open."""
+    with transaction.atomic():
+        Lane.objects.filter(pk=lane.pk).update(paused=False, held=False, changed_at=now)
+        Lane.objects.filter(pk=lane.pk, open_until__gt=now).update(open_until=now)
+        audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"lane:{lane.name}", detail={"action": "resume"})
+
+
+def lane_pause(lane: Lane, *, actor: str, now: datetime) -> None:
+    """A person stops the lane: what is under way ends, nothing new begins."""
+    with transaction.atomic():
+        Lane.objects.filter(pk=lane.pk).update(paused=True, changed_at=now)
+        audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"lane:{lane.name}", detail={"action": "pause"})

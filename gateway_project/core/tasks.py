@@ -1,0 +1,92 @@
+"""What the clusters' workers are rung for: drain a queue, do what is due."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from django.conf import settings
+from django.db import close_old_connections
+from django.utils.module_loading import import_string
+
+from gateway_project.core.clock import database_now
+from gateway_project.core.processes import stopping
+from gateway_project.core.errors import JobFault, LeaseLostError, StopAskedError
+from gateway_project.core.logs import correlation_new
+from gateway_project.core.models import LeasedJob
+from gateway_project.core.queues import REGISTRY, Queue
+from gateway_project.core.services import jobs
+from gateway_project.core.services.audit import audit_seal_due
+from gateway_project.core.services.bell import ring
+
+logger = logging.getLogger(__name__)
+
+
+def drain(queue_name: str) -> int:
+    """Claims and does jobs of one queue until none is ready, the drain's minute is over, or a stop is asked; answers how many."""
+    queue = REGISTRY.queues[queue_name]
+    deadline = time.monotonic() + settings.DRAIN_SECONDS
+    done = 0
+    while not stopping():
+        job = jobs.job_claim(queue, now=database_now())
+        if job is None:
+            return done
+        run_one(queue, job)
+        done += 1
+        if time.monotonic() > deadline:
+            ring(queue_name)
+            return done
+    return done
+
+
+def run_one(queue: Queue, job: LeasedJob) -> None:
+    """Does one claimed job and writes how it ended. Never raises: whatever goes wrong becomes the job's own fault."""
+    correlation_new()
+    logger.info("job started", extra={"job": jobs.job_subject(job), "attempt": job.attempts})
+    try:
+        queue.run_function()(job)
+    except LeaseLostError:
+        logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
+    except StopAskedError:
+        _write(lambda: jobs.job_give_back(queue, job, now=database_now()), job)
+    except JobFault as fault:
+        logger.warning("job failed", extra={"job": jobs.job_subject(job), "code": fault.code, "lane_fault": fault.lane_fault})
+        _write(lambda: jobs.job_failed(queue, job, fault, now=database_now()), job)
+    except Exception:  # the outermost loop of a worker: an error of ours is logged whole, and the job waits its turn
+        logger.exception("job raised", extra={"job": jobs.job_subject(job)})
+        fault = JobFault("Something in the gateway itself went wrong; the log tells what.", code="internal")
+        _write(lambda: jobs.job_failed(queue, job, fault, now=database_now()), job)
+    else:
+        logger.info("job ended", extra={"job": jobs.job_subject(job)})
+    close_old_connections()
+
+
+def _write(write: Callable[[], None], job: LeasedJob) -> None:
+    try:
+        write()
+    except LeaseLostError:
+        logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
+
+
+def tick(names: list[str]) -> None:
+    """Does the periodic work of these names, each apart from the others' failures."""
+    for name in names:
+        periodic = REGISTRY.periodics[name]
+        try:
+            import_string(periodic.function)(database_now())
+        except Exception:  # the outermost loop of a sweep: log, go on with the next
+            logger.exception("periodic work raised", extra={"periodic": name})
+    close_old_connections()
+
+
+def leases_expire(now: datetime) -> None:
+    """Gives back the jobs of dead workers and rings for them."""
+    for queue in REGISTRY.queues.values():
+        if jobs.jobs_expire(queue, now=now):
+            ring(queue.name)
+
+
+def audit_seal(now: datetime) -> None:
+    """Chains the audit records written since the last time."""
+    while audit_seal_due() == 500 and not stopping():
+        continue

@@ -1,0 +1,161 @@
+"""Django's settings: bootstrap only. What an operator changes while running is an option (core/options.py)."""
+
+import os
+from pathlib import Path
+
+import environ
+
+from gateway_project import bootstrap
+from gateway_project.core.logs import logging_config
+
+JOURNAL_MODE = bootstrap.sqlite_engine()
+
+os.umask(0o077)
+BASE_DIR = Path(__file__).resolve().parent.parent
+environ.Env.read_env(BASE_DIR / ".env")
+env = environ.Env()
+
+DATA_DIR = bootstrap.directory_private(Path(env.str("GATEWAY_DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve())
+SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(DATA_DIR)
+DEBUG = False
+WEB_HTTPS = env.bool("GATEWAY_WEB__HTTPS", False)  # browsers reach us over TLS: a proxy of yours, or our own port
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.list("GATEWAY_WEB__ALLOWED_HOSTS", default=[])]
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.admin",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_q",
+    "csp",
+    "gateway_project.core",
+    "studies",
+    "network",
+    "uploads",
+    "routing",
+    "hl7",
+    "gateway_project.wiring",
+]
+MIDDLEWARE = [
+    "gateway_project.core.middleware.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "gateway_project.wiring.middleware.SetupMiddleware",
+]
+ROOT_URLCONF = "gateway_project.urls"
+WSGI_APPLICATION = "gateway_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "gateway_project.wiring.status.page_context",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}")}
+DATABASES["default"]["ATOMIC_REQUESTS"] = False  # a GET must never take SQLite's write lock
+if "sqlite" in DATABASES["default"]["ENGINE"]:
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": f"PRAGMA journal_mode={JOURNAL_MODE};PRAGMA synchronous=FULL;"
+        "PRAGMA journal_size_limit=67108864;PRAGMA cache_size=-20000;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": DATA_DIR / "cache"}}
+
+# django-q2 is only the bell; the truth is in our job rows (docs/decisions/0002-rows-and-bell.md).
+DRAIN_SECONDS = 60
+TASK_SECONDS = 43_200
+Q_CLUSTER = {
+    "name": "gateway",
+    "orm": "default",
+    "workers": 1,
+    "queue_limit": 1,
+    "bulk": 1,
+    "poll": 0.2,
+    "guard_cycle": 0.5,
+    "timeout": TASK_SECONDS,
+    "retry": 3 * TASK_SECONDS + 60,
+    "ack_failures": True,
+    "max_attempts": 1,
+    "save_limit": -1,
+    "scheduler": False,
+    "catch_up": False,
+    "recycle": 200,
+    "label": "Task queue",
+    "ALT_CLUSTERS": {"control": {"workers": 1}, "transfer": {"workers": 2}},
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "studies"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_SAVE_EVERY_REQUEST = True
+SESSION_COOKIE_NAME = "gateway_session"
+CSRF_COOKIE_NAME = "gateway_csrf"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = WEB_HTTPS
+CSRF_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 31_536_000 if WEB_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = WEB_HTTPS
+SECURE_REFERRER_POLICY = "no-referrer"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "EXCEPTION_HANDLER": "gateway_project.wiring.problems.problem_response",
+}
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = env.str("TZ", "UTC")
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+LOGGING_CONFIG = "logging.config.dictConfig"
+LOGGING = logging_config(
+    directory=DATA_DIR / "logs",
+    console_level=env.str("GATEWAY_LOG__CONSOLE_LEVEL", "INFO"),
+    file_level=env.str("GATEWAY_LOG__FILE_LEVEL", "INFO"),
+)
