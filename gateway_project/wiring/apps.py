@@ -1,0 +1,21 @@
+"""The composition: binds every app's ports, once in every process."""
+
+from django.apps import AppConfig
+
+
+class WiringConfig(AppConfig):
+    name = "gateway_project.wiring"
+    label = "wiring"
+    verbose_name = "Gateway"
+
+    def ready(self) -> None:
+        from gateway_project.core.options import option
+        from gateway_project.core.queues import REGISTRY, Periodic
+        from gateway_project.wiring.pipeline import DeliveryProjection
+        from uploads.ports import DELIVERY
+
+        DELIVERY.bind(DeliveryProjection())
+        REGISTRY.add_periodic(
+            Periodic("settle", "gateway_project.wiring.tasks.settle", lambda: option("SETTLING.SCAN_SECONDS"))
+        )
+        REGISTRY.add_periodic(Periodic("disk", "gateway_project.wiring.tasks.disk_watch", lambda: 60))

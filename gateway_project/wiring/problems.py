@@ -1,0 +1,110 @@
+"""Errors as the outside sees them: problem details (RFC 9457) for programs, a page for people; never exception text."""
+
+import http
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import Error as DatabaseError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from rest_framework import exceptions
+from rest_framework.views import set_rollback
+
+from gateway_project.core.logs import correlation_get
+
+logger = logging.getLogger(__name__)
+
+PROGRAM_PATHS = ("/api/", "/dicom-web/", "/health", "/version", "/metrics")
+
+# status: code, title, what happened, what to do
+PAGES = {
+    400: ("bad-request", "This request was not understood", "Part of the address or of the form makes no sense to the gateway."),
+    403: ("forbidden", "You may not do this", "Your account lacks the role for it. An administrator can give it to you."),
+    404: ("not-found", "Nothing is here", "The address is mistyped, or what it named no longer exists."),
+    500: ("internal", "Something went wrong inside the gateway", "The error has been logged. Trying again may help; if it does "
+          "not, give the number below to whoever looks after the gateway."),
+}  # fmt: skip
+DRF_CODES = {
+    exceptions.NotAuthenticated: ("not-authenticated", "Log in first."),
+    exceptions.AuthenticationFailed: ("authentication-failed", "The credentials were not accepted."),
+    exceptions.PermissionDenied: ("forbidden", "This account may not do that."),
+    exceptions.NotFound: ("not-found", "There is nothing at this address."),
+    exceptions.MethodNotAllowed: ("method-not-allowed", "This address does not answer that method."),
+    exceptions.NotAcceptable: ("not-acceptable", "None of the offered formats was asked for."),
+    exceptions.UnsupportedMediaType: ("unsupported-media-type", "The body has a type that is not read here."),
+    exceptions.ParseError: ("parse-error", "The body could not be read."),
+    exceptions.Throttled: ("throttled", "Too many requests; wait as Retry-After says."),
+}
+
+
+def problem(status: int, *, code: str, title: str = "", detail: str = "", **extra: Any) -> JsonResponse:
+    """One answer of `application/problem+json`. Everything given here is shown to strangers."""
+    body = {
+        "type": "about:blank",
+        "title": title or http.HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "correlation_id": correlation_get() or "",
+        **extra,
+    }
+    return JsonResponse(body, status=status, content_type="application/problem+json")
+
+
+def problem_response(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """What DRF answers for an exception; None (a 500, logged) for one that nobody foresaw."""
+    if isinstance(exc, Http404):
+        exc = exceptions.NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+    if isinstance(exc, DatabaseError):
+        logger.error("database unavailable to a request", extra={"error": type(exc).__name__})
+        return problem(503, code="database-unavailable", detail="The database does not answer. Try again shortly.")
+    if not isinstance(exc, exceptions.APIException):
+        return None
+    set_rollback()
+    response = _api_problem(exc)
+    if getattr(exc, "auth_header", None):
+        response["WWW-Authenticate"] = exc.auth_header
+    if getattr(exc, "wait", None):
+        response["Retry-After"] = str(int(exc.wait))
+    return response
+
+
+def _api_problem(exc: exceptions.APIException) -> JsonResponse:
+    if isinstance(exc, exceptions.ValidationError):
+        # Codes only: the messages of a validator may quote what was sent.
+        return problem(400, code="invalid", detail="Some fields are not valid.", errors=exc.get_codes())
+    for kind, (code, detail) in DRF_CODES.items():
+        if isinstance(exc, kind):
+            return problem(exc.status_code, code=code, detail=detail)
+    return problem(exc.status_code, code="internal" if exc.status_code >= 500 else "refused")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 403)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Works while the database does not."""
+    return _answer(request, 500)
+
+
+def _answer(request: HttpRequest, status: int) -> HttpResponse:
+    code, title, words = PAGES[status]
+    if request.path_info.startswith(PROGRAM_PATHS):
+        return problem(status, code=code, title=title, detail=words)
+    # Without the request: no session, no user, no query is needed for an error page.
+    context = {"status": status, "title": title, "words": words, "correlation_id": correlation_get() or ""}
+    response = HttpResponse(render_to_string("error.html", context), status=status)
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,123 @@
+"""The embedded supervisor: its configuration, and a parent that lets nothing outlive a stop."""
+
+import configparser
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from django.conf import settings
+
+from gateway_project.core.options import option
+from gateway_project.core.processes import descendants_kill, orphans_adopt
+from gateway_project.wiring.demonstration import Demonstration
+
+STOP_SECONDS = 28.0
+PROGRAM_STOP_SECONDS = 25
+
+
+def supervisor_config(places: Demonstration | None) -> str:
+    """The configuration for supervisord: one group that stops together, and the demonstration vault, which stops last."""
+    python = sys.executable
+    manage = f"{python} {settings.BASE_DIR / 'manage.py'}"
+    programs = {
+        "web": f"{python} -m gunicorn gateway_project.wsgi:application --bind {web_address()} -k gthread -w 2 --threads 16 "
+        "--no-control-socket --max-requests 5000 --max-requests-jitter 500 --graceful-timeout 15 --log-level warning "
+        f"--worker-tmp-dir {settings.DATA_DIR / 'run'} --limit-request-line 4094 --forwarded-allow-ips=",
+        "listeners": f"{manage} runlisteners",
+        "workers": f"{manage} runworkers",
+    }
+    parser = configparser.RawConfigParser()
+    parser["supervisord"] = {
+        "nodaemon": "true",
+        "umask": "077",
+        "directory": str(settings.BASE_DIR),
+        "pidfile": str(settings.DATA_DIR / "run" / "supervisord.pid"),
+        "logfile": str(settings.DATA_DIR / "logs" / "supervisord.log"),
+        "logfile_maxbytes": "5MB",
+        "logfile_backups": "2",
+        "loglevel": "info",
+        "silent": "true",
+    }
+    for name, command in programs.items():
+        parser[f"program:{name}"] = _program(command)
+    parser["group:gateway"] = {"programs": ",".join(programs), "priority": "20"}
+    if places is not None:
+        vault = (
+            f"{python} -m uploads.vault serve --directory {places.vault} --vault-id {places.vault_id} --demonstration "
+            f"--host 127.0.0.1 --port {places.port}"
+        )
+        parser["program:vault"] = _program(vault) | {"priority": "10"}
+    lines: list[str] = []
+    for section in parser.sections():
+        lines += [f"[{section}]", *(f"{key}={_escaped(value)}" for key, value in parser[section].items()), ""]
+    return "\n".join(lines)
+
+
+def _program(command: str) -> dict[str, str]:
+    """Settings as measured with django-q2: the signal goes to the main process alone, what remains is killed as a group."""
+    return {
+        "command": command,
+        "autorestart": "true",
+        "startsecs": "2",
+        "startretries": "1000000",
+        "stopsignal": "TERM",
+        "stopasgroup": "false",
+        "killasgroup": "true",
+        "stopwaitsecs": str(PROGRAM_STOP_SECONDS),
+        "stdout_logfile": "/dev/stdout",
+        "stdout_logfile_maxbytes": "0",
+        "redirect_stderr": "true",
+    }
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%%")
+
+
+def web_address() -> str:
+    host = str(option("WEB.HOST"))
+    return f"[{host}]:{option('WEB.PORT')}" if ":" in host else f"{host}:{option('WEB.PORT')}"
+
+
+def supervise(places: Demonstration | None) -> int:
+    """Runs supervisord until SIGINT, SIGTERM or SIGHUP; on return no process that was started is left.
+
+    Answers 0 after a requested stop, otherwise supervisord's code. All is over in under 30 s.
+    """
+    configuration = settings.DATA_DIR / "run" / "supervisord.conf"
+    configuration.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    configuration.write_text(supervisor_config(places))
+    orphans_adopt()
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _frame: asked.append(got))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    while not asked and process.poll() is None:
+        time.sleep(0.1)
+    requested = bool(asked)
+    if requested:
+        process.terminate()
+        _wait(process, STOP_SECONDS)
+    descendants_kill()
+    process.wait()
+    _remove(configuration, settings.DATA_DIR / "run" / "supervisord.pid")
+    return 0 if requested else process.returncode or 1
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    give_up_at = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,157 @@
+"""The small components of the pages: icons, states, times, sizes, UIDs."""
+
+import math
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import localtime, now
+
+from gateway_project.core.models import JobState
+from gateway_project.wiring import words
+from studies.models import StudyState
+
+register = template.Library()
+
+# state: (icon, tone). The shape, the word and the colour say the same.
+STUDY_MARKS = {
+    StudyState.RECEIVING: ("receiving", "run"),
+    StudyState.SETTLED: ("settled", "calm"),
+    StudyState.UPLOADING: ("uploading", "run"),
+    StudyState.UPLOADED: ("uploaded", "ok"),
+    StudyState.FAILED_TRANSIENT: ("again", "warn"),
+    StudyState.FAILED_PERMANENT: ("stop", "bad"),
+    StudyState.PENDING_DELETION: ("deletion", "calm"),
+    StudyState.DELETED: ("deleted", "calm"),
+}
+JOB_MARKS = {
+    JobState.READY: ("settled", "calm"),
+    JobState.RUNNING: ("uploading", "run"),
+    JobState.DONE: ("uploaded", "ok"),
+    JobState.PARKED: ("stop", "bad"),
+    JobState.CANCELLED: ("deleted", "calm"),
+}
+
+
+@register.simple_tag
+def icon(name: str, label: str = "") -> SafeString:
+    """One symbol of static/icons.svg; hidden from screen readers unless it is given a label."""
+    address = f"{static('icons.svg')}#{name}"
+    if label:
+        return format_html('<svg class="icon" role="img" aria-label="{}"><use href="{}"></use></svg>', label, address)
+    return format_html('<svg class="icon" aria-hidden="true"><use href="{}"></use></svg>', address)
+
+
+@register.inclusion_tag("parts/state.html")
+def study_state(state: str) -> dict[str, Any]:
+    shape, tone = STUDY_MARKS[StudyState(state)]
+    return {"icon": shape, "tone": tone, "word": StudyState(state).label}
+
+
+@register.inclusion_tag("parts/state.html")
+def job_state(job: Any) -> dict[str, Any]:
+    shape, tone = JOB_MARKS[JobState(job.state)]
+    if job.state == JobState.READY and job.error_code:
+        return {"icon": "again", "tone": "warn", "word": StudyState.FAILED_TRANSIENT.label}
+    return {"icon": shape, "tone": tone, "word": JobState(job.state).label}
+
+
+@register.simple_tag
+def ago(moment: datetime | None) -> SafeString | str:
+    """How long ago, with the exact local time on hover."""
+    if moment is None:
+        return ""
+    return _time(moment, words.ago_words(moment, now()))
+
+
+@register.simple_tag
+def clock(moment: datetime | None) -> SafeString | str:
+    """The time of day, with the date before it when it is not today; the exact one on hover."""
+    if moment is None:
+        return ""
+    local = localtime(moment)
+    today = localtime(now()).date() == local.date()
+    return _time(moment, local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S"))
+
+
+@register.simple_tag
+def countdown(moment: datetime | None) -> SafeString | str:
+    """How long until then; gateway.js counts it down each second."""
+    if moment is None:
+        return ""
+    left = words.duration_words((moment - now()).total_seconds())
+    return format_html(
+        '<time datetime="{}" title="{}" data-until="{}">{}</time>',
+        moment.isoformat(),
+        exact(moment),
+        int(moment.timestamp() * 1000),
+        left,
+    )
+
+
+def _time(moment: datetime, text: str) -> SafeString:
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), text)
+
+
+@register.filter
+def exact(moment: datetime | None) -> str:
+    return localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z") if moment else ""
+
+
+@register.filter
+def between(start: datetime | None, end: datetime | None) -> str:
+    """How long from one to the other; until now when the other is still to come."""
+    return words.duration_words(((end or now()) - start).total_seconds()) if start else ""
+
+
+@register.filter
+def size(size_bytes: int | None) -> str:
+    return words.size_words(size_bytes)
+
+
+@register.filter
+def person(name: str) -> str:
+    return words.person_words(name)
+
+
+@register.filter
+def modalities(value: str) -> list[str]:
+    return [part for part in value.split("\\") if part]
+
+
+@register.filter
+def counted(count: int, forms: str) -> str:
+    """`{{ n|counted:"study,studies" }}`."""
+    one, _comma, many = forms.partition(",")
+    return words.count_words(count, one, many)
+
+
+@register.inclusion_tag("parts/uid.html")
+def uid(value: str, label: str = "UID") -> dict[str, str]:
+    return {"value": value, "short": words.uid_short(value), "label": label}
+
+
+@register.inclusion_tag("parts/progress.html")
+def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
+    """Progress in bytes; rate and time left once the running attempt has moved something."""
+    percent = math.floor(100 * job.progress_done / job.progress_total) if job.progress_total else 0
+    rate = _rate(job)
+    left = (job.progress_total - job.progress_done) / rate if rate else None
+    return {
+        "label": label,
+        "done": job.progress_done,
+        "total": job.progress_total,
+        "percent": min(percent, 100),
+        "rate": f"{words.size_words(rate)}/s" if rate else "",
+        "left": words.duration_words(left) if left is not None else "",
+    }
+
+
+def _rate(job: Any) -> float | None:
+    for attempt in job.tries.all():
+        if attempt.result == "running" and attempt.bytes_sent:
+            return float(attempt.bytes_sent / max((now() - attempt.started_at).total_seconds(), 1))
+    return None

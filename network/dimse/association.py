@@ -1,0 +1,284 @@
+"""One association with a peer that called us: pynetdicom's negotiation and state machine, our store service.
+
+Leans on internals of pynetdicom 3.0.4, which is pinned; tests fail when they move.
+"""
+
+import contextlib
+import logging
+import socket
+import traceback
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.acse import ACSE
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+
+from network.dimse import statuses
+from network.dimse.channel import Report, Ticket
+from network.dimse.contexts import VERIFICATION, narrow_to_first_offered
+from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult
+from network.dimse.upper_layer import UpperLayer
+
+if TYPE_CHECKING:
+    from network.dimse.receiver import ReceiverServer
+
+logger = logging.getLogger(__name__)
+COMMENT_CHARACTERS = 64
+END_SECONDS = 2.0
+
+
+@dataclass
+class Tally:
+    """What has happened in one association so far; written by its own thread only."""
+
+    opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    objects_stored: int = 0
+    objects_refused: int = 0
+    bytes_received: int = 0
+
+
+class ReceivingACSE(ACSE):
+    """Negotiates as pynetdicom does, but by the peer's order of transfer syntaxes and our own count of associations."""
+
+    def _negotiate_as_acceptor(self) -> None:
+        association: ReceivingAssociation = self.assoc
+        association.peer_known()
+        refusal = association.server.admit(association)
+        if refusal:
+            association.end_reason = refusal
+            self.send_reject(0x02, 0x03, 0x01 if refusal == "stopping" else 0x02)
+            association.kill()
+            return
+        requested = self.requestor.primitive.presentation_context_definition_list
+        self.acceptor.supported_contexts = narrow_to_first_offered(requested, association.server.supported)
+        super()._negotiate_as_acceptor()
+
+    def send_release(self, is_response: bool = False) -> None:
+        """Before a release is answered the port has heard of it."""
+        if is_response:
+            self.assoc.close_once("released", "")
+        super().send_release(is_response)
+
+
+class ReceivingDIMSE(DIMSEServiceProvider):
+    """Marks the association busy before a message leaves the queue, so that it is never idle in between."""
+
+    def get_msg(self, block: bool = False) -> Any:
+        if not self.msg_queue.empty():
+            self.assoc.is_serving = True
+        return super().get_msg(block)
+
+
+class ReceivingAssociation(Association):
+    """One connection that the acceptor passed to us, from its first byte to its last; a thread of its own.
+
+    The port hears of its end exactly once if there was an A-ASSOCIATE-RQ, whichever way this thread leaves.
+    """
+
+    def __init__(self, server: "ReceiverServer", ticket: Ticket, connection: socket.socket) -> None:
+        super().__init__(server.ae, "acceptor")
+        self.server = server
+        self.ticket = ticket
+        self.connection = connection
+        self.association_id = uuid.uuid4().hex
+        self.peer: Peer | None = None
+        self.tally = Tally()
+        self.end_reason = ""
+        self.is_serving = False
+        self._server = server
+        self._closed = False
+        self.acse = ReceivingACSE(self)
+        self.dul = UpperLayer(self)
+        self.dimse = ReceivingDIMSE(self)
+        self.acse_timeout = server.config.acse_seconds
+        self.network_timeout = server.config.network_seconds
+
+    @property
+    def is_busy(self) -> bool:
+        """True from the command of an object (or of anything else) until its response is on its way."""
+        return self.is_serving or self.dimse.message is not None or not self.dimse.msg_queue.empty()
+
+    def end(self, reason: str) -> None:
+        """Abort from another thread without waiting; an object that is not yet answered is not acknowledged."""
+        self.end_reason = self.end_reason or reason
+        if self.is_established:
+            self._abort_blocking(block=False)
+        else:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Cut the connection now; whatever waits on it returns."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def run_reactor(self) -> None:
+        """Serve the association; the port, the acceptor and the server hear of its end on every path."""
+        try:
+            super().run_reactor()
+        except Exception as exc:  # noqa: BLE001 - the outermost loop of an association
+            self._log_failure("association failed", exc)
+            self.end_reason = self.end_reason or "internal-error"
+        finally:
+            self._finish()
+
+    def peer_known(self) -> None:
+        """An A-ASSOCIATE-RQ has come: from here on the port hears of the end."""
+        request = self.requestor.primitive
+        self.peer = Peer(
+            association_id=self.association_id,
+            calling_ae_title=request.calling_ae_title.strip(),
+            called_ae_title=request.called_ae_title.strip(),
+            address=self.ticket.address,
+            port=self.ticket.port,
+            tls=self.ticket.tls,
+        )
+        self.tally = Tally()
+
+    def close_once(self, outcome: Outcome, reason: str) -> None:
+        """Tell the port of the end, unless it knows already or there was no association."""
+        if self._closed or self.peer is None:
+            return
+        self._closed = True
+        tally = self.tally
+        summary = AssociationSummary(
+            outcome=outcome,
+            objects_stored=tally.objects_stored,
+            objects_refused=tally.objects_refused,
+            bytes_received=tally.bytes_received,
+            opened_at=tally.opened_at,
+            closed_at=datetime.now(UTC),
+            reason=reason,
+        )
+        try:
+            self.server.port.association_closed(self.peer, summary)
+        except Exception as exc:  # noqa: BLE001 - the port may be anything; the association ends all the same
+            self._log_failure("port failed on the end of an association", exc)
+
+    def _run_reactor(self) -> None:
+        # Established: from here on a read or write that makes no progress at all ends like an idle association.
+        with contextlib.suppress(OSError):
+            self.connection.settimeout(self.server.config.network_seconds)
+        try:
+            self.server.port.association_opened(self._known_peer())
+        except Exception as exc:  # noqa: BLE001 - storing does not depend on the record of the association
+            self._log_failure("port failed on a new association", exc)
+        self.server.reporter.report(self._report("opened"))
+        super()._run_reactor()
+
+    def _abort_blocking(self, block: bool = True) -> None:
+        if not self.end_reason:
+            self.end_reason = "idle" if self.dul.idle_timer_expired() else "protocol-error"
+        super()._abort_blocking(block)
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        try:
+            self._serve(msg, context_id)
+        finally:
+            self.is_serving = False
+            # A peer that waited for us has not been idle.
+            self.dul._idle_timer.restart()
+            self.server.notify()
+
+    def _serve(self, msg: Any, context_id: int) -> None:
+        context = self._accepted_cx.get(context_id)
+        if context is None or not msg.is_valid_request or not isinstance(msg, C_ECHO | C_STORE):
+            # PS3.7 8.1: a message that this association did not negotiate, or without what it must have
+            self.end_reason = "unexpected-message"
+            self.abort()
+        elif isinstance(msg, C_ECHO):
+            super()._serve_request(msg, context_id)
+        else:
+            self._serve_store(msg, context)
+
+    def _serve_store(self, msg: Any, context: Any) -> None:
+        request = StoreRequest(
+            peer=self._known_peer(),
+            message_id=msg.MessageID,
+            context_id=context.context_id,
+            sop_class_uid=str(msg.AffectedSOPClassUID),
+            sop_instance_uid=str(msg.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(context.transfer_syntax[0]),
+            dataset=msg.DataSet.getvalue(),
+            abstract_syntax_uid=str(context.abstract_syntax),
+        )
+        result = self._store(request)
+        tally = self.tally
+        tally.bytes_received += len(request.dataset)
+        if statuses.is_stored(result.status):
+            tally.objects_stored += 1
+        else:
+            tally.objects_refused += 1
+        self.server.reporter.progress(self._report("progress"))
+        if self.is_established:
+            self.dimse.send_msg(_store_response(msg, result), context.context_id)
+
+    def _store(self, request: StoreRequest) -> StoreResult:
+        if request.abstract_syntax_uid == VERIFICATION:
+            return StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context")
+        try:
+            return self.server.port.store(request)
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the sender must hear that nothing was kept
+            self._log_failure("port failed on an object", exc)
+            return StoreResult(statuses.HANDLER_FAILED, "internal error, try again")
+
+    def _finish(self) -> None:
+        self.disconnect()
+        self.dul.kill_dul()
+        if self.dul.is_alive():
+            self.dul.join(END_SECONDS)
+        self.connection.close()
+        self.close_once(*self._outcome())
+        self.server.forget(self)
+        self.server.reporter.report(self._report("closed"))
+
+    def _outcome(self) -> tuple[Outcome, str]:
+        if self.is_rejected:
+            return "rejected", self.end_reason or self._reject_reason()
+        if self.dul.abort_received:
+            return "aborted", "by-peer"
+        if not self.dul.connection_lost and (self.dul.abort_sent or self._sent_abort):
+            return "aborted", self.end_reason or "protocol-error"
+        return "lost", self.end_reason or "connection-closed"
+
+    def _reject_reason(self) -> str:
+        answer = self.acceptor.primitive
+        return "called-ae-title" if answer is not None and answer.diagnostic == 0x07 else "refused"
+
+    def _known_peer(self) -> Peer:
+        if self.peer is None:
+            raise RuntimeError("the association has not been requested")
+        return self.peer
+
+    def _report(self, event: Any) -> Report:
+        return Report(
+            event=event,
+            connection=self.ticket.connection,
+            association_id=self.association_id,
+            calling_ae_title=self.peer.calling_ae_title if self.peer else "",
+            called_ae_title=self.peer.called_ae_title if self.peer else "",
+            objects_stored=self.tally.objects_stored,
+            objects_refused=self.tally.objects_refused,
+            bytes_received=self.tally.bytes_received,
+        )
+
+    def _log_failure(self, event: str, exc: Exception) -> None:
+        """Where and what kind, never the text: it may quote the peer's data."""
+        frames = traceback.extract_tb(exc.__traceback__)
+        origin = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        extra = {"association_id": self.association_id, "exception": type(exc).__name__, "origin": origin}
+        logger.error(event, extra=extra)
+
+
+def _store_response(msg: Any, result: StoreResult) -> Any:
+    response = C_STORE()
+    response.MessageIDBeingRespondedTo = msg.MessageID
+    response.AffectedSOPClassUID = msg.AffectedSOPClassUID
+    response.AffectedSOPInstanceUID = msg.AffectedSOPInstanceUID
+    response.Status = result.status
+    if result.comment:
+        response.ErrorComment = result.comment.encode("ascii", "replace").decode()[:COMMENT_CHARACTERS]
+    return response

@@ -1,0 +1,86 @@
+"""What the receiver tells the rest of the house, and asks of it: nothing here knows sockets or pynetdicom."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+Outcome = Literal["released", "aborted", "lost", "rejected"]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is at the other end of one association. AE titles without padding, as the peer sent them: no credential."""
+
+    association_id: str
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    port: int
+    tls: bool
+
+
+@dataclass(frozen=True)
+class StoreRequest:
+    """One C-STORE request, whole. Every string is the peer's and unchecked: never a path, never trusted.
+
+    `sop_class_uid` and `sop_instance_uid` are the command's; `abstract_syntax_uid` is what the presentation context was
+    accepted for. `dataset` is encoded in `transfer_syntax_uid`, exactly as it was on the wire; empty when the command
+    announced none.
+    """
+
+    peer: Peer
+    message_id: int
+    context_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    dataset: bytes
+    abstract_syntax_uid: str = ""
+
+
+@dataclass(frozen=True)
+class StoreResult:
+    """What the peer is told: a status of `statuses` and a comment of at most 64 ASCII characters, free of PHI."""
+
+    status: int
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class AssociationSummary:
+    """How one association ended. `bytes_received` counts data sets only; the times are aware and in UTC.
+
+    `objects_stored` were answered with success or a warning, `objects_refused` with a failure. `reason` is a stable
+    word for why it was aborted, lost or rejected, and empty after a release.
+    """
+
+    outcome: Outcome
+    objects_stored: int
+    objects_refused: int
+    bytes_received: int
+    opened_at: datetime
+    closed_at: datetime
+    reason: str
+
+
+class StorePort(Protocol):
+    """What the receiver needs of the house. Every call comes in the association's own thread, many at once.
+
+    An association that is accepted gives: opened, any number of stores, closed. One that is rejected gives only closed,
+    with the outcome `rejected`. `association_closed` comes exactly once whatever happens on the wire, but not when the
+    process is killed.
+    """
+
+    def association_opened(self, peer: Peer) -> None:
+        """The association was accepted. An exception is logged and the association goes on."""
+
+    def store(self, request: StoreRequest) -> StoreResult:
+        """Keep the object; success may be returned only when it is durable.
+
+        An exception is logged without its text and answered with `statuses.HANDLER_FAILED`.
+        """
+
+    def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
+        """The association is over. On a release this is called before the peer's release is answered,
+        so what is done here is done when the sender goes on: it should not take longer than two seconds.
+        """

@@ -1,0 +1,265 @@
+"""One receiver: takes sockets that the acceptor passes down, and serves an association on each."""
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation, AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from network.dimse.association import ReceivingAssociation
+from network.dimse.channel import Report, Reporter, Ticket, socket_receive
+from network.dimse.contexts import storage_contexts
+from network.dimse.errors import ConfigurationError
+from network.dimse.ports import StorePort
+from network.dimse.pynetdicom_settings import pynetdicom_prepare
+
+logger = logging.getLogger(__name__)
+GRACE_SECONDS = 15.0
+_CUT_SECONDS = 1.0
+_REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ReceiverConfig:
+    """How one receiver treats its peers; the limits hold for this process, not for all receivers together.
+
+    `acse_seconds` bounds the negotiation (ARTIM), `network_seconds` the time in which an established association may be
+    silent. `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones.
+    """
+
+    ae_title: str
+    check_called: bool = False
+    max_pdu_bytes: int = 262_144
+    max_associations: int = 100
+    acse_seconds: float = 30.0
+    dimse_seconds: float = 60.0
+    network_seconds: float = 60.0
+    extra_sop_classes: Sequence[str] = field(default_factory=tuple)
+    implementation_class_uid: str = ""
+    implementation_version_name: str = ""
+
+    def __post_init__(self) -> None:
+        title = self.ae_title
+        if not title.strip() or len(title) > 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+            raise ConfigurationError(
+                "An AE title has 1 to 16 printable ASCII characters and no backslash: correct the setting.",
+                code="ae-title-invalid",
+            )
+
+
+class ReceiverRequestHandler(RequestHandler):
+    """Makes our association out of a socket; runs in a thread of its own, never in the receiver's loop."""
+
+    server: "ReceiverServer"
+
+    def _create_association(self) -> Association:
+        server = self.server
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.request.settimeout(server.config.acse_seconds)
+        association = ReceivingAssociation(server, server.ticket_of(self.request), self.request)
+        association.name = f"AcceptorThread-{association.association_id}"
+        association.set_socket(AssociationSocket(association, client_socket=self.request))
+        local = association.acceptor
+        local.maximum_length = server.ae.maximum_pdu_size
+        local.ae_title = server.ae_title
+        local.address_info = AddressInformation.from_tuple(self.request.getsockname())
+        local.implementation_class_uid = server.ae.implementation_class_uid
+        local.implementation_version_name = server.ae.implementation_version_name
+        association.requestor.address_info = self.remote
+        server.remember(association)
+        return association
+
+
+class ReceiverServer(ThreadedAssociationServer):
+    """pynetdicom's server without a port: it is fed with sockets, and knows every association of this process."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, config: ReceiverConfig, port: StorePort, reporter: Reporter) -> None:
+        self.config = config
+        self.port = port
+        self.reporter = reporter
+        contexts = storage_contexts(config.extra_sop_classes)
+        self.supported: Mapping[str, PresentationContext] = {str(cx.abstract_syntax): cx for cx in contexts}
+        self._changed = threading.Condition()
+        self._changes = 0
+        self._stopping = False
+        self._tickets: dict[socket.socket, Ticket] = {}
+        self._associations: set[ReceivingAssociation] = set()
+        self._admitted: set[ReceivingAssociation] = set()
+        # The contexts are chosen for each request: no association needs a copy of them all.
+        super().__init__(_entity(config), ("127.0.0.1", 0), config.ae_title, [], request_handler=ReceiverRequestHandler)
+        self.socket.close()
+
+    def server_bind(self) -> None:
+        """Nothing: only the acceptor binds."""
+
+    def server_activate(self) -> None:
+        """Nothing: only the acceptor listens."""
+
+    def take(self, ticket: Ticket, connection: socket.socket) -> None:
+        """Serve a connection from now on; it is closed and reported whatever fails."""
+        self._tickets[connection] = ticket
+        try:
+            self.process_request(connection, (ticket.address, ticket.port))
+        except RuntimeError:  # no more threads
+            self.handle_error(connection, None)
+            self.shutdown_request(connection)
+
+    def ticket_of(self, connection: socket.socket) -> Ticket:
+        """The ticket that came with this socket."""
+        return self._tickets[connection]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that could not be made an association: say so, and give its place back."""
+        ticket = self._tickets.pop(request, None)
+        if ticket is None:
+            return
+        logger.error("connection could not be served", extra={"connection": ticket.connection})
+        with self._changed:
+            self._associations = {known for known in self._associations if known.connection is not request}
+        self.reporter.report(Report("closed", ticket.connection))
+
+    def remember(self, association: ReceivingAssociation) -> None:
+        """This association exists from now on, negotiated or not."""
+        with self._changed:
+            self._associations.add(association)
+        self.notify()
+
+    def admit(self, association: ReceivingAssociation) -> str:
+        """Count the association as accepted; else the reason why not, in a word."""
+        with self._changed:
+            if self._stopping:
+                return "stopping"
+            if len(self._admitted) >= self.config.max_associations:
+                return "too-many-associations"
+            self._admitted.add(association)
+            return ""
+
+    def forget(self, association: ReceivingAssociation) -> None:
+        """This association is over."""
+        with self._changed:
+            self._tickets.pop(association.connection, None)
+            self._associations.discard(association)
+            self._admitted.discard(association)
+        self.notify()
+
+    def notify(self) -> None:
+        """An association has come, become idle, or ended."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+    def drain(self, *, deadline: float) -> None:
+        """End what is idle at once, what is busy when its object is answered, and all that is left at the deadline
+        (of `time.monotonic`).
+        """
+        with self._changed:
+            self._stopping = True
+        self._end_all(deadline, _end_if_idle)
+        self._end_all(time.monotonic() + _CUT_SECONDS, ReceivingAssociation.disconnect)
+
+    def _end_all(self, deadline: float, action: Callable[[ReceivingAssociation], None]) -> None:
+        while True:
+            with self._changed:
+                seen, remaining = self._changes, list(self._associations)
+            for association in remaining:  # without the lock: an association that ends takes it
+                action(association)
+            with self._changed:
+                timeout = deadline - time.monotonic()
+                if not self._associations or timeout <= 0:
+                    return
+                self._changed.wait_for(lambda: self._changes != seen, timeout)  # noqa: B023 - called here only
+
+
+class Receiver:
+    """Serves the acceptor's sockets until the channel ends or `stop` is called.
+
+    Nothing is promised to a peer that its port has not promised; after SIGKILL every unanswered object is unknown.
+    """
+
+    def __init__(self, channel: socket.socket, config: ReceiverConfig, port: StorePort) -> None:
+        pynetdicom_prepare()
+        self._channel = channel
+        self._reporter = Reporter(channel)
+        self._server = ReceiverServer(config, port, self._reporter)
+        self._wake, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._grace_seconds = GRACE_SECONDS
+
+    def serve(self) -> None:
+        """Take sockets until told to stop; returns when every association has ended or the grace is over."""
+        self._reporter.start()
+        self._reporter.report(Report("ready"))
+        try:
+            self._take_sockets()
+            self._reporter.report(Report("stopping"))
+            self._server.drain(deadline=time.monotonic() + self._grace_seconds)
+        finally:
+            self._reporter.close(timeout_seconds=_REPORT_SECONDS)
+            for end in (self._channel, self._wake, self._waker):
+                end.close()
+
+    def stop(self, *, grace_seconds: float) -> None:
+        """Refuse what is new, let objects under way be answered, end within the grace. May be called from a signal
+        handler or another thread, and again: nothing waits here.
+        """
+        self._grace_seconds = grace_seconds
+        try:
+            self._waker.send(b"s")
+        except OSError:  # already awake, or already over
+            logger.debug("receiver was already stopping")
+
+    def _take_sockets(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _events in selector.select()}
+                if self._wake in ready or not self._take_socket():
+                    return
+
+    def _take_socket(self) -> bool:
+        try:
+            received = socket_receive(self._channel)
+        except ConnectionError:
+            return False
+        if received is None:
+            return False
+        ticket, connection = received
+        if connection is None:
+            logger.error("out of file descriptors, connection lost", extra={"connection": ticket.connection})
+            self._reporter.report(Report("closed", ticket.connection))
+        else:
+            self._server.take(ticket, connection)
+        return True
+
+
+def _end_if_idle(association: ReceivingAssociation) -> None:
+    if not association.is_busy:
+        association.end("stopping")
+
+
+def _entity(config: ReceiverConfig) -> AE:
+    entity = AE(ae_title=config.ae_title)
+    entity.require_called_aet = config.check_called
+    entity.maximum_pdu_size = config.max_pdu_bytes
+    # pynetdicom counts connections that have not even asked; we count what was accepted, in `admit`.
+    entity.maximum_associations = 1_000_000
+    entity.acse_timeout = config.acse_seconds
+    entity.dimse_timeout = config.dimse_seconds
+    entity.network_timeout = config.network_seconds
+    if config.implementation_class_uid:
+        entity.implementation_class_uid = config.implementation_class_uid
+    if config.implementation_version_name:
+        entity.implementation_version_name = config.implementation_version_name
+    return entity

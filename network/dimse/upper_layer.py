@@ -1,0 +1,81 @@
+"""pynetdicom's upper layer (PS3.8 section 9.2), made to end quietly and to remember how the association ended."""
+
+import contextlib
+import logging
+from typing import Any
+
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import StateMachine
+from pynetdicom.pdu import A_ABORT_RQ
+
+logger = logging.getLogger(__name__)
+_SERVICE_PROVIDER = 0x02
+_A_ABORT_RECEIVED = "Evt16"
+_CONNECTION_CLOSED = "Evt17"
+_AWAITING_CLOSE = "Sta13"
+_DISCARDED_BYTES = 65_536
+_DISCARDED_READS = 16
+
+
+class _ObservedStateMachine(StateMachine):
+    def do_action(self, event: str) -> None:
+        if event == _CONNECTION_CLOSED and self.current_state != _AWAITING_CLOSE:
+            self.dul.connection_lost = True
+        super().do_action(event)
+
+
+class UpperLayer(DULServiceProvider):
+    """The thread that reads and writes the connection; it never keeps the process alive.
+
+    What pynetdicom cannot digest (a garbled command set ends its thread with a traceback) is answered with an A-ABORT.
+    """
+
+    def __init__(self, assoc: Any) -> None:
+        super().__init__(assoc)
+        self.daemon = True
+        self.state_machine = _ObservedStateMachine(self)
+        self.connection_lost = False
+        self.abort_received = False
+        self.abort_sent = False
+
+    def run_reactor(self) -> None:
+        """Run until the connection is over; never raises."""
+        try:
+            super().run_reactor()
+        except Exception as exc:  # noqa: BLE001 - the outermost loop of a connection
+            extra = {"exception": type(exc).__name__, "state": self.state_machine.current_state}
+            logger.warning("upper layer gave up on a connection", extra=extra)
+            pdu = A_ABORT_RQ()
+            pdu.source = _SERVICE_PROVIDER
+            pdu.reason_diagnostic = 0x00
+            with contextlib.suppress(OSError):
+                self._send(pdu)
+            self.kill_dul()
+        finally:
+            # Whoever waits for the peer's next primitive or message need not wait for its timeout: none will come.
+            self.to_user_queue.put(None)
+            self.assoc.dimse.msg_queue.put((None, None))
+
+    def _is_transport_event(self) -> bool:
+        """Once the last PDU is sent nothing that the peer still says matters: it is thrown away unparsed and the
+        connection closed. pynetdicom parses it, and so waits for a PDU that may never be whole.
+        """
+        if self.state_machine.current_state != _AWAITING_CLOSE or self.socket is None:
+            return bool(super()._is_transport_event())
+        with contextlib.suppress(OSError):  # lost already
+            for _ in range(_DISCARDED_READS):
+                if not self.socket.ready or not self.socket.socket.recv(_DISCARDED_BYTES):
+                    break
+        self.socket.close()
+        return True
+
+    def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
+        pdu, event = super()._decode_pdu(bytestream)
+        if event == _A_ABORT_RECEIVED:
+            self.abort_received = True
+        return pdu, event
+
+    def _send(self, pdu: Any) -> None:
+        if isinstance(pdu, A_ABORT_RQ):
+            self.abort_sent = True
+        super()._send(pdu)

@@ -1,0 +1,82 @@
+"""Adapters from the DIMSE port to our services: the only place where DIMSE statuses meet our error codes."""
+
+import logging
+
+from django.db import close_old_connections, connection
+
+from gateway_project.core.logs import correlation_set
+from network.dimse import statuses
+from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult
+from network.services.associations import association_record
+from studies.services.indexer import Indexer
+from studies.services.receive import Arrival, InstanceReceiver, ReceiveError
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 20
+
+
+class StorageHandlers:
+    """network.dimse.ports.StorePort over studies' receiving; called in the association's own thread."""
+
+    def __init__(self, receiver: InstanceReceiver, indexer: Indexer) -> None:
+        self._receiver = receiver
+        self._indexer = indexer
+
+    def association_opened(self, peer: Peer) -> None:
+        correlation_set(peer.association_id)
+        close_old_connections()
+        logger.info("association opened", extra=_who(peer))
+
+    def store(self, request: StoreRequest) -> StoreResult:
+        """Success only when the object is durable (PS3.4 B.2.3)."""
+        peer = request.peer
+        arrival = Arrival(
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            source_ae_title=peer.calling_ae_title,
+            receiving_ae_title=peer.called_ae_title,
+            peer_address=peer.address,
+            association_id=peer.association_id,
+        )
+        try:
+            self._receiver.receive(arrival, _chunks(request.dataset))
+        except ReceiveError as error:
+            logger.warning("object refused", extra={"code": error.code, **_who(peer)})
+            return StoreResult(status_of(error), error.code)
+        return StoreResult(statuses.SUCCESS)
+
+    def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
+        """A release has everything indexed at once (waiting at most 2 s), so that a query right after it is answered."""
+        try:
+            self._indexer.flush()
+            association_record(peer, summary)
+        finally:
+            connection.close()
+        logger.info(
+            "association closed",
+            extra={
+                "outcome": summary.outcome,
+                "stored": summary.objects_stored,
+                "refused": summary.objects_refused,
+                "bytes": summary.bytes_received,
+                **_who(peer),
+            },
+        )
+
+
+def status_of(error: ReceiveError) -> int:
+    """A700 out of resources, A900 data set does not match SOP class, C000 cannot understand (PS3.4 table B.2-1)."""
+    if error.busy:
+        return statuses.OUT_OF_RESOURCES
+    return statuses.DATASET_MISMATCH if error.mismatch else statuses.CANNOT_UNDERSTAND
+
+
+def _chunks(dataset: bytes) -> "list[memoryview]":
+    view = memoryview(dataset)
+    return [view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES)]
+
+
+def _who(peer: Peer) -> dict[str, object]:
+    return {"association": peer.association_id, "calling": peer.calling_ae_title, "address": peer.address}

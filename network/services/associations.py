@@ -1,0 +1,45 @@
+"""The memory of associations."""
+
+from gateway_project.core.models import AuditEventType
+from gateway_project.core.options import option
+from gateway_project.core.services.audit import audit_record
+from network.dimse.ports import AssociationSummary, Peer
+from network.models import AssociationRecord
+
+
+def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRecord:
+    """Keeps how an association ended, and forgets the oldest beyond DICOM.CONNECTION_HISTORY. May be repeated."""
+    record, _created = AssociationRecord.objects.update_or_create(
+        association_id=peer.association_id[:40],
+        defaults={
+            "calling_ae_title": peer.calling_ae_title[:16],
+            "called_ae_title": peer.called_ae_title[:16],
+            "peer_address": peer.address[:64],
+            "peer_port": peer.port,
+            "tls": peer.tls,
+            "outcome": summary.outcome,
+            "reason": summary.reason[:200],
+            "objects_stored": summary.objects_stored,
+            "objects_refused": summary.objects_refused,
+            "bytes_received": summary.bytes_received,
+            "opened_at": summary.opened_at,
+            "closed_at": summary.closed_at,
+        },
+    )
+    if summary.outcome == "rejected":
+        audit_record(
+            AuditEventType.SECURITY_ALERT,
+            actor=f"ae:{peer.calling_ae_title[:16]}",
+            subject=f"association:{record.pk}",
+            detail={"address": peer.address, "called": peer.called_ae_title[:16], "reason": summary.reason[:200]},
+            outcome="refused",
+        )
+    _history_trim()
+    return record
+
+
+def _history_trim() -> None:
+    keep = option("DICOM.CONNECTION_HISTORY")
+    edge = AssociationRecord.objects.order_by("-closed_at", "-id").values_list("closed_at", flat=True)[keep : keep + 1].first()
+    if edge is not None:
+        AssociationRecord.objects.filter(closed_at__lte=edge).delete()

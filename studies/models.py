@@ -1,0 +1,197 @@
+"""Studies, series and instances as they were received, the revisions in which they travel, and what was not taken in."""
+
+from django.db import models
+from django.utils.timezone import now
+
+
+class StudyState(models.TextChoices):
+    RECEIVING = "receiving", "receiving"
+    SETTLED = "settled", "settled"
+    UPLOADING = "uploading", "uploading"
+    UPLOADED = "uploaded", "uploaded"
+    FAILED_TRANSIENT = "failed_transient", "waiting to try again"
+    FAILED_PERMANENT = "failed_permanent", "given up"
+    PENDING_DELETION = "pending_deletion", "waiting for deletion"
+    DELETED = "deleted", "files deleted"
+
+
+class Study(models.Model):
+    """One study. `state` is what a person sees: a projection of its instances, its revisions and their jobs.
+
+    RECEIVING          some instance is not in a revision yet
+    else, over the jobs of its revisions:
+    FAILED_PERMANENT   a job was given up
+    FAILED_TRANSIENT   a job waits to try again after a failed attempt
+    UPLOADING          a job is under way
+    SETTLED            a job waits for its first attempt, or there is nothing to upload
+    UPLOADED           every required vault has given its receipt for every revision
+    PENDING_DELETION, DELETED   the cleanup's (files only; rows and audit stay)
+    The wiring's pipeline computes it, in the transaction of whatever changed it.
+    """
+
+    study_instance_uid = models.CharField(max_length=64, unique=True)
+    key = models.CharField(max_length=40, unique=True, editable=False, help_text="Names its folder; ours, not the peer's.")
+    state = models.CharField(max_length=20, choices=StudyState.choices, default=StudyState.RECEIVING)
+    state_since = models.DateTimeField(default=now)
+    reason = models.CharField(max_length=400, blank=True, help_text="Why it is where it is, in plain words.")
+    patient_name = models.CharField(max_length=324, blank=True)
+    patient_id = models.CharField(max_length=64, blank=True)
+    issuer_of_patient_id = models.CharField(max_length=64, blank=True)
+    patient_birth_date = models.DateField(null=True, blank=True)
+    patient_sex = models.CharField(max_length=16, blank=True)
+    accession_number = models.CharField(max_length=64, blank=True)
+    study_id = models.CharField(max_length=64, blank=True)
+    study_date = models.DateField(null=True, blank=True)
+    study_time = models.TimeField(null=True, blank=True)
+    study_description = models.CharField(max_length=256, blank=True)
+    referring_physician_name = models.CharField(max_length=324, blank=True)
+    institution_name = models.CharField(max_length=256, blank=True)
+    source_ae_title = models.CharField(max_length=16, blank=True, help_text="Who sent its latest instance.")
+    modalities = models.CharField(max_length=128, blank=True, help_text="Separated by a backslash, as in DICOM.")
+    instance_count = models.PositiveIntegerField(default=0)
+    series_count = models.PositiveIntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+    conflict = models.BooleanField(default=False, help_text="Its instances name different patients.")
+    created_at = models.DateTimeField(default=now)
+    open_since = models.DateTimeField(null=True, blank=True, help_text="First instance that is in no revision yet.")
+    received_at = models.DateTimeField(default=now, help_text="Latest instance.")
+
+    class Meta:
+        verbose_name_plural = "studies"
+        indexes = [
+            models.Index(fields=["-received_at", "-id"], name="studies_latest"),
+            models.Index(fields=["state", "-received_at", "-id"], name="studies_by_state"),
+            models.Index(fields=["open_since"], name="studies_open", condition=models.Q(open_since__isnull=False)),
+            models.Index(fields=["patient_id"], name="studies_patient_id"),
+            models.Index(fields=["accession_number"], name="studies_accession"),
+            models.Index(fields=["study_date"], name="studies_date"),
+        ]
+
+    def __str__(self) -> str:
+        return f"study {self.pk}"
+
+
+class Series(models.Model):
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="series")
+    series_instance_uid = models.CharField(max_length=64)
+    key = models.CharField(max_length=40, editable=False)
+    modality = models.CharField(max_length=16, blank=True)
+    series_number = models.IntegerField(null=True, blank=True)
+    series_description = models.CharField(max_length=256, blank=True)
+    body_part_examined = models.CharField(max_length=64, blank=True)
+    protocol_name = models.CharField(max_length=256, blank=True)
+    station_name = models.CharField(max_length=64, blank=True)
+    manufacturer = models.CharField(max_length=256, blank=True)
+    series_date = models.DateField(null=True, blank=True)
+    series_time = models.TimeField(null=True, blank=True)
+    instance_count = models.PositiveIntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        verbose_name_plural = "series"
+        constraints = [models.UniqueConstraint(fields=["study", "series_instance_uid"], name="studies_series_once")]
+
+    def __str__(self) -> str:
+        return f"series {self.pk}"
+
+
+class RevisionState(models.TextChoices):
+    SETTLED = "settled", "settled"
+    DISPATCHED = "dispatched", "dispatched"
+
+
+class StudyRevision(models.Model):
+    """What travels together: frozen when the study settles; a late or changed object opens the next one.
+
+    SETTLED -> DISPATCHED (its job rows are written, in one transaction). Nothing else changes it afterwards.
+    """
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="revisions")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=12, choices=RevisionState.choices, default=RevisionState.SETTLED)
+    reason = models.CharField(max_length=20, help_text="quiet, open-too-long, asked")
+    actor = models.CharField(max_length=150, blank=True)
+    instance_count = models.PositiveIntegerField()
+    size_bytes = models.BigIntegerField()
+    opened_at = models.DateTimeField(help_text="When its first instance came.")
+    received_at = models.DateTimeField(help_text="When its last instance came.")
+    settled_at = models.DateTimeField(default=now)
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["study", "number"], name="studies_revision_once")]
+        indexes = [
+            models.Index(fields=["settled_at"], name="studies_undispatched", condition=models.Q(dispatched_at__isnull=True))
+        ]
+
+    def __str__(self) -> str:
+        return f"study {self.study_id} revision {self.number}"
+
+
+class Instance(models.Model):
+    """One received object. Another content under a known SOP Instance UID is a new version; the older one is kept.
+
+    `revision` is empty until the study settles, and is written by settling alone.
+    """
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="instances")
+    series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="instances")
+    revision = models.ForeignKey(StudyRevision, on_delete=models.PROTECT, null=True, blank=True, related_name="instances")
+    sop_instance_uid = models.CharField(max_length=64)
+    sop_class_uid = models.CharField(max_length=64)
+    transfer_syntax_uid = models.CharField(max_length=64)
+    version = models.PositiveIntegerField(default=1)
+    current = models.BooleanField(default=True)
+    key = models.CharField(max_length=40, unique=True, editable=False)
+    path = models.CharField(max_length=200, unique=True, help_text="Below the store's root.")
+    size_bytes = models.BigIntegerField(help_text="Of the data set, as it came over the wire.")
+    sha256 = models.CharField(max_length=64, help_text="Of the data set, as it came over the wire.")
+    instance_number = models.IntegerField(null=True, blank=True)
+    number_of_frames = models.IntegerField(null=True, blank=True)
+    rows = models.IntegerField(null=True, blank=True)
+    columns = models.IntegerField(null=True, blank=True)
+    flags = models.CharField(max_length=200, blank=True, help_text="What is ugly about it but was kept.")
+    source_ae_title = models.CharField(max_length=16, blank=True)
+    receiving_ae_title = models.CharField(max_length=16, blank=True)
+    association_id = models.CharField(max_length=40, blank=True)
+    received_at = models.DateTimeField(default=now)
+    file_deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["study", "sop_instance_uid", "version"], name="studies_instance_version"),
+            models.UniqueConstraint(
+                fields=["study", "sop_instance_uid"], condition=models.Q(current=True), name="studies_instance_current"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["sop_instance_uid"], name="studies_instance_uid"),
+            models.Index(fields=["study"], name="studies_unstamped", condition=models.Q(revision__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"instance {self.pk}"
+
+
+class QuarantinedObject(models.Model):
+    """Bytes that could not be taken in, kept with the reason; one row and one file however often they are sent."""
+
+    sha256 = models.CharField(max_length=64, unique=True)
+    size_bytes = models.BigIntegerField()
+    code = models.CharField(max_length=64)
+    reason = models.CharField(max_length=400)
+    source_ae_title = models.CharField(max_length=16, blank=True)
+    receiving_ae_title = models.CharField(max_length=16, blank=True)
+    peer_address = models.CharField(max_length=64, blank=True)
+    transfer_syntax_uid = models.CharField(max_length=64, blank=True)
+    sop_class_uid = models.CharField(max_length=64, blank=True)
+    count = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(default=now)
+    latest_at = models.DateTimeField(default=now)
+
+    class Meta:
+        indexes = [models.Index(fields=["-latest_at"], name="studies_quarantine_latest")]
+
+    def __str__(self) -> str:
+        return f"quarantined object {self.pk}"

@@ -1,0 +1,55 @@
+"""Options of the store and of settling."""
+
+from gateway_project.core.option_types import Kind, Option
+
+OPTIONS = (
+    Option(
+        key="STORAGE.ROOT",
+        kind=Kind.STR,
+        default="studies",
+        restart=True,
+        help="Where objects are kept; a relative path lies below GATEWAY_DATA_DIR.",
+    ),
+    Option(
+        key="STORAGE.LOW_SPACE_GB",
+        kind=Kind.FLOAT,
+        default=5.0,
+        minimum=0,
+        help="Free space under which an alert is opened.",
+    ),
+    Option(
+        key="STORAGE.STOP_SPACE_GB",
+        kind=Kind.FLOAT,
+        default=1.0,
+        minimum=0,
+        help="Free space under which objects are refused with A700 (out of resources).",
+    ),
+    Option(
+        key="STORAGE.INDEX_BACKLOG",
+        kind=Kind.INT,
+        default=5000,
+        minimum=1,
+        help="Stored objects that may wait for the index before further ones are refused with A700.",
+    ),
+    Option(
+        key="SETTLING.INACTIVITY_SECONDS",
+        kind=Kind.FLOAT,
+        default=600.0,
+        minimum=0,
+        help="A study is settled when nothing has arrived for it for this long.",
+    ),
+    Option(
+        key="SETTLING.SCAN_SECONDS",
+        kind=Kind.FLOAT,
+        default=30.0,
+        minimum=0.5,
+        help="How often due studies are looked for.",
+    ),
+    Option(
+        key="SETTLING.MAX_OPEN_SECONDS",
+        kind=Kind.FLOAT,
+        default=86400.0,
+        minimum=1,
+        help="A study is settled at the latest this long after its first unsettled object, even if more arrive.",
+    ),
+)

@@ -1,0 +1,195 @@
+"""What is asked about studies."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+
+from gateway_project.core.options import option
+from studies.dicom.spool import Store
+from studies.models import Instance, Series, Study, StudyRevision, StudyState
+
+PAGE_STUDIES = 50
+UID_LIKE = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+
+
+def store_root() -> Path:
+    """Where the objects are (STORAGE.ROOT, below the data directory when relative)."""
+    return Path(settings.DATA_DIR) / Path(option("STORAGE.ROOT")).expanduser()
+
+
+def store_open() -> Store:
+    """The object store, its directories made and checked. Raises SpoolError when it cannot be trusted."""
+    store = Store(store_root())
+    store.prepare()
+    return store
+
+
+def quiet_seconds(study: Study | None = None) -> float:
+    """How long a study must be quiet to be settled; the one place where evidence of completeness may shorten it."""
+    return float(option("SETTLING.INACTIVITY_SECONDS"))
+
+
+def studies_due(*, now: datetime) -> QuerySet[Study]:
+    """Open studies that are quiet for long enough, or open for too long; the longest open first."""
+    quiet_since = now - timedelta(seconds=quiet_seconds())
+    open_too_long = now - timedelta(seconds=option("SETTLING.MAX_OPEN_SECONDS"))
+    return (
+        Study.objects.filter(open_since__isnull=False)
+        .filter(Q(received_at__lte=quiet_since) | Q(open_since__lte=open_too_long))
+        .order_by("open_since", "pk")
+    )
+
+
+def settles_at(study: Study) -> datetime | None:
+    """When an open study will settle if nothing more comes; None when nothing is open."""
+    if study.open_since is None:
+        return None
+    quiet = study.received_at + timedelta(seconds=quiet_seconds(study))
+    return min(quiet, study.open_since + timedelta(seconds=option("SETTLING.MAX_OPEN_SECONDS")))
+
+
+def revisions_undispatched(limit: int = 200) -> QuerySet[StudyRevision]:
+    return StudyRevision.objects.filter(dispatched_at__isnull=True).select_related("study").order_by("settled_at", "pk")[:limit]
+
+
+def studies_latest(*, before: tuple[datetime, int] | None = None, state: str = "", query: str = "") -> QuerySet[Study]:
+    """Up to one page of studies and one more (which tells that there is a next page), newest first.
+
+    `before`: received_at and id of the last one of the previous page. `query` is matched against the start of the patient's
+    name, ID, accession number and UID.
+    """
+    studies = Study.objects.order_by("-received_at", "-id")
+    if state:
+        studies = studies.filter(state=state)
+    if query:
+        studies = studies.filter(
+            Q(patient_name__istartswith=query)
+            | Q(patient_id=query)
+            | Q(accession_number=query)
+            | Q(study_instance_uid=query)
+        )
+    if before is not None:
+        moment, pk = before
+        studies = studies.filter(Q(received_at__lt=moment) | Q(received_at=moment, pk__lt=pk))
+    return studies[: PAGE_STUDIES + 1]
+
+
+def study_series(study: Study) -> QuerySet[Series]:
+    return study.series.order_by("series_number", "pk")
+
+
+def revision_instances(revision: StudyRevision) -> QuerySet[Instance]:
+    """The frozen list of what travels in this revision, in a fixed order."""
+    return revision.instances.select_related("series").order_by("pk")
+
+
+def study_instances_through(revision: StudyRevision) -> QuerySet[Instance]:
+    """Everything of the study up to and including this revision that is current: what the study map lists."""
+    return (
+        Instance.objects.filter(study_id=revision.study_id, revision__number__lte=revision.number, current=True)
+        .select_related("series", "revision")
+        .order_by("pk")
+    )
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """One page of the list, newest first, and whether there is more on either side."""
+
+    studies: list[Study]
+    newer: bool
+    older: bool
+
+
+def studies_page(
+    *,
+    states: Sequence[str] = (),
+    query: str = "",
+    before: tuple[datetime, int] | None = None,
+    after: tuple[datetime, int] | None = None,
+    size: int = PAGE_STUDIES,
+) -> StudyPage:
+    """One page by keyset: `before` or `after` is received_at and id of the study at the edge of the page one comes from.
+
+    One query, whatever the table's size. `query` as in `study_query`.
+    """
+    studies = Study.objects.filter(study_query(query)) if query else Study.objects.all()
+    if states:
+        studies = studies.filter(state__in=states)
+    if after is not None:
+        moment, pk = after
+        newer = studies.filter(Q(received_at__gt=moment) | Q(received_at=moment, pk__gt=pk))
+        rows = list(newer.order_by("received_at", "pk")[: size + 1])
+        return StudyPage(rows[:size][::-1], newer=len(rows) > size, older=True)
+    if before is not None:
+        moment, pk = before
+        studies = studies.filter(Q(received_at__lt=moment) | Q(received_at=moment, pk__lt=pk))
+    rows = list(studies.order_by("-received_at", "-pk")[: size + 1])
+    return StudyPage(rows[:size], newer=before is not None, older=len(rows) > size)
+
+
+def study_query(text: str) -> Q:
+    """What one search box understands: a UID, a date, an ID, an accession number, or words of the patient's name.
+
+    A UID may be that of the study, of one of its series or of one of its instances.
+    """
+    text = text.strip()
+    if UID_LIKE.fullmatch(text):
+        return (
+            Q(study_instance_uid=text)
+            | Q(pk__in=Series.objects.filter(series_instance_uid=text).values("study_id"))
+            | Q(pk__in=Instance.objects.filter(sop_instance_uid=text).values("study_id"))
+            | Q(patient_id=text)
+            | Q(accession_number=text)
+        )
+    found = Q(patient_id__iexact=text) | Q(accession_number__iexact=text)
+    found |= Q(study_id=text) | Q(study_instance_uid=text)
+    day = _day(text)
+    if day is not None:
+        found |= Q(study_date=day) | Q(patient_birth_date=day)
+    name = Q()
+    for word in re.split(r"[\s,^]+", text):
+        if word:
+            name &= Q(patient_name__icontains=word)
+    return found | name if name else found
+
+
+def _day(text: str) -> date | None:
+    for form in ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form).date()  # noqa: DTZ007 - a calendar day has no time zone
+    return None
+
+
+def study_counts_since(moment: datetime) -> dict[str, int]:
+    """How many studies got their latest object since then, by state."""
+    counted = Study.objects.filter(received_at__gte=moment).order_by().values_list("state")
+    return dict(counted.annotate(number=Count("pk")))
+
+
+def studies_failed(limit: int = 5) -> list[Study]:
+    """Studies that need a hand or wait after a failure: those given up first, then the latest."""
+    states = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
+    return list(Study.objects.filter(state__in=states).order_by("state", "-received_at", "-pk")[:limit])
+
+
+def studies_failed_count() -> int:
+    return Study.objects.filter(state__in=(StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)).count()
+
+
+def study_arrivals(study_id: int, *, limit: int = 2000) -> QuerySet[Instance, dict[str, Any]]:
+    """What came over each association: source, revision, count, bytes, first and last moment; the earliest first."""
+    return (
+        Instance.objects.filter(study_id=study_id)
+        .order_by()
+        .values("association_id", "source_ae_title", "revision_id")
+        .annotate(count=Count("pk"), size=Sum("size_bytes"), first=Min("received_at"), last=Max("received_at"))
+        .order_by("first", "association_id")[:limit]
+    )

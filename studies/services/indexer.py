@@ -1,0 +1,123 @@
+"""The indexer: one thread per receiver process that turns durable objects into rows, many at a time."""
+
+import logging
+import threading
+import time
+from collections import deque
+
+from django.db import close_old_connections, connection
+
+from gateway_project.core.failpoint import failpoint
+from gateway_project.core.models import Severity
+from gateway_project.core.services.alerts import alert_open
+from studies.dicom.spool import Intake, SpoolError, Store
+from studies.services.index import TRANSIENT, index_objects
+from studies.services.receive import Indexable
+
+logger = logging.getLogger(__name__)
+
+BATCH_OBJECTS = 200
+BATCH_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+
+
+class Indexer:
+    """`add` never waits. A batch begins 0.2 s after its first object, at 200 objects, or at once when someone flushes.
+
+    When the database cannot be reached the objects wait (they are durable), and the backlog grows until receiving refuses.
+    """
+
+    def __init__(self, store: Store, intake: Intake) -> None:
+        self._store = store
+        self._intake = intake
+        self._waiting: deque[Indexable] = deque()
+        self._under_way = 0
+        self._changed = threading.Condition()
+        self._hurry = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="indexer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def backlog(self) -> int:
+        return len(self._waiting) + self._under_way
+
+    def add(self, item: Indexable) -> None:
+        with self._changed:
+            self._waiting.append(item)
+            if len(self._waiting) in (1, BATCH_OBJECTS):
+                self._changed.notify_all()
+
+    def flush(self, *, timeout_seconds: float = 2.0) -> bool:
+        """Has everything added so far indexed at once; waits at most `timeout_seconds`, answers whether it is done."""
+        with self._changed:
+            if self.backlog() == 0:
+                return True
+            self._hurry = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self.backlog() == 0, timeout_seconds)
+
+    def stop(self, *, timeout_seconds: float = 10.0) -> None:
+        """Indexes what waits, then ends. What cannot be done in time is done by the next start's recovery."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        try:
+            while self._wait():
+                self._work()
+        finally:
+            connection.close()
+
+    def _wait(self) -> bool:
+        """Waits for a batch; False when asked to stop and nothing waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            ripe_at = time.monotonic() + BATCH_SECONDS
+            self._changed.wait_for(
+                lambda: self._hurry or self._stopping or len(self._waiting) >= BATCH_OBJECTS,
+                max(0.0, ripe_at - time.monotonic()),
+            )
+            return bool(self._waiting)
+
+    def _work(self) -> None:
+        with self._changed:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH_OBJECTS, len(self._waiting)))]
+            self._under_way = len(batch)
+        failpoint("index.begin")
+        rest = self._index(batch)
+        with self._changed:
+            self._waiting.extendleft(reversed(rest))
+            self._under_way = 0
+            if not self._waiting:
+                self._hurry = False
+            self._changed.notify_all()
+            if rest and not self._stopping:
+                self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS)
+            elif rest:
+                self._waiting.clear()  # durable where they are: the next start recovers them
+
+    def _index(self, batch: list[Indexable]) -> list[Indexable]:
+        """Answers what must be tried again. Objects that fail for their own sake stay in their incoming batch for recovery."""
+        close_old_connections()
+        try:
+            index_objects(self._store, batch)
+        except (*TRANSIENT, SpoolError) as error:
+            logger.warning("index cannot write", extra={"error": type(error).__name__, "waiting": len(batch)})
+            return batch
+        except Exception:  # the outermost loop of the indexer: they are durable, and recovery tries them again
+            logger.exception("index failed", extra={"objects": len(batch)})
+            alert_open(
+                "index",
+                code="index-failed",
+                words=f"{len(batch)} stored objects could not be indexed. They are safe; the next restart tries them again.",
+                severity=Severity.CRITICAL,
+            )
+            return []
+        for item in batch:
+            self._intake.release(item.spooled.path)
+        failpoint("index.released")
+        return []

@@ -1,0 +1,126 @@
+"""Recovery: what a killed receiver left behind is thrown away, adopted or quarantined - never lost, never in silence."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from django.utils.timezone import now
+
+from studies.dicom.errors import DicomError
+from studies.dicom.part10 import FileMeta, file_meta_read
+from studies.dicom.scan import DatasetScanner, Header
+from studies.dicom.spool import Abandoned, SpooledObject, Store, abandoned, file_hash
+from studies.services.index import index_objects
+from studies.services.quarantine import quarantine_record
+from studies.services.receive import Arrival, Indexable, identity_check
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 20
+BATCH_OBJECTS = 200
+
+
+@dataclass
+class Recovered:
+    """Counts of one recovery: owners whose lock was free, parts thrown away, objects adopted and quarantined."""
+
+    owners: int = 0
+    parts: int = 0
+    adopted: int = 0
+    quarantined: int = 0
+
+
+def spool_recover(store: Store) -> Recovered:
+    """Takes over every dead receiver's incoming batches. May be repeated, may be killed anywhere, may race.
+
+    A `.part` was never acknowledged and is removed. A whole object may have been: it is validated again and indexed (or
+    found indexed), or quarantined with a reason.
+    """
+    result = Recovered()
+    for dead in abandoned(store):
+        result.owners += 1
+        result.parts += dead.discard_parts()
+        for batch in _batches(dead):
+            _adopt(dead, store, batch, result)
+        dead.finish()
+    if result.owners:
+        logger.warning(
+            "spool recovered",
+            extra={"owners": result.owners, "parts": result.parts, "adopted": result.adopted, "quarantined": result.quarantined},
+        )
+    return result
+
+
+def _batches(dead: Abandoned) -> Iterator[list[Path]]:
+    batch: list[Path] = []
+    for path in dead.objects():
+        batch.append(path)
+        if len(batch) == BATCH_OBJECTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _adopt(dead: Abandoned, store: Store, paths: list[Path], result: Recovered) -> None:
+    items = []
+    for path in paths:
+        try:
+            items.append(object_read(path))
+        except DicomError as error:
+            _quarantine(store, path, error)
+            dead.release(path)
+            result.quarantined += 1
+    index_objects(store, items)
+    for item in items:
+        dead.release(item.spooled.path)
+    result.adopted += len(items)
+
+
+def object_read(path: Path) -> Indexable:
+    """Everything the index needs, from the file alone: its meta tells the AE titles, its data set the rest."""
+    with path.open("rb") as stream:
+        meta = file_meta_read(stream)
+        header = _scan(stream, meta)
+    identity_check(header, sop_class_uid=meta.sop_class_uid, sop_instance_uid=meta.sop_instance_uid)
+    sha256, size_bytes = file_hash(path, meta.dataset_offset)
+    spooled = SpooledObject(
+        path=path, instance_key=path.stem, size_bytes=size_bytes, sha256=sha256, meta_bytes=meta.dataset_offset
+    )
+    return Indexable(spooled, header, _arrival(meta), now())
+
+
+def _arrival(meta: FileMeta) -> Arrival:
+    return Arrival(
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        source_ae_title=meta.source_ae_title,
+        receiving_ae_title=meta.receiving_ae_title,
+        peer_address="",
+        association_id="",
+    )
+
+
+def _scan(stream: BinaryIO, meta: FileMeta) -> Header:
+    scanner = DatasetScanner(meta.transfer_syntax_uid)
+    stream.seek(meta.dataset_offset)
+    while chunk := stream.read(CHUNK_BYTES):
+        scanner.feed(chunk)
+    return scanner.finish()
+
+
+def _quarantine(store: Store, path: Path, error: DicomError) -> None:
+    """Under the hash of its data set where the file meta can be read, as a receiver would have kept it."""
+    origin, offset = Arrival("", "", "", "", "", "", ""), 0
+    try:
+        with path.open("rb") as stream:
+            meta = file_meta_read(stream)
+        origin, offset = _arrival(meta), meta.dataset_offset
+    except DicomError:
+        logger.warning("abandoned object has no readable file meta", extra={"instance_key": path.stem})
+    sha256, size_bytes = file_hash(path, offset)
+    store.quarantine(path, sha256=sha256)
+    quarantine_record(origin, sha256=sha256, size_bytes=size_bytes, code=error.code, reason=str(error))

@@ -1,0 +1,455 @@
+"""The spool as its callers see it: what is durable, refused, left behind. Crashes are in test_spool_crash.py."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import resource
+import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from studies.dicom.errors import DicomError
+from studies.dicom.spool import Intake, SpooledObject, SpoolError, Store, abandoned, file_hash
+
+META = b"\0" * 128 + b"DICM" + b"meta"
+STUDY, SERIES = "aa" * 8, "bb" * 8
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def intake(store: Store) -> Iterator[Intake]:
+    made = Intake(store, owner="recv", batch_objects=4)
+    yield made
+    made.close()
+
+
+def receive(intake: Intake, data: bytes = b"dataset") -> SpooledObject:
+    part = intake.begin()
+    part.write_meta(META)
+    part.write(data)
+    return part.commit()
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if not p.is_dir() and p.name != "lock")
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def code_of(caught: pytest.ExceptionInfo[SpoolError]) -> str:
+    assert isinstance(caught.value, DicomError)
+    return caught.value.code
+
+
+# Receiving
+
+
+def test_object_is_whole_and_hashed_as_on_the_wire(store: Store, intake: Intake) -> None:
+    part = intake.begin()
+    part.write_meta(META)
+    part.write(b"one")
+    part.write(memoryview(b"two"))
+    assert part.size_bytes == 6
+    kept = part.commit()
+    assert kept.path.read_bytes() == META + b"onetwo"
+    assert kept.path.name == f"{kept.instance_key}.dcm"
+    assert (kept.sha256, kept.size_bytes, kept.meta_bytes) == (hashlib.sha256(b"onetwo").hexdigest(), 6, len(META))
+    assert file_hash(kept.path, kept.meta_bytes) == (kept.sha256, kept.size_bytes)
+    assert files(store.root) == [str(kept.path.relative_to(store.root))]
+
+
+def test_every_flush_comes_before_success(store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive(intake)  # so that the batch is there
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def recording_fsync(fd: int) -> None:
+        steps.append("fsync " + Path(f"/proc/self/fd/{fd}").readlink().suffix)
+        fsync(fd)
+
+    def recording_rename(*args: str, **options: int) -> None:
+        steps.append("rename")
+        rename(*args, **options)
+
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "rename", recording_rename)
+    receive(intake)
+    assert steps == ["fsync .part", "rename", "fsync "]  # the last is the batch's directory
+
+
+def test_new_batch_is_flushed_into_its_parent(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def recording(fd: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    receive(intake)
+    assert flushed[0] == intake.owner
+    assert flushed[-1] == "00000001"
+
+
+@pytest.mark.parametrize("failing", ["part", "directory"])
+def test_failed_fsync_refuses_the_object_and_is_never_repeated(
+    store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    kept = receive(intake)
+    part = intake.begin()
+    part.write(b"lost")
+    sibling = intake.begin()  # of the same batch, still on its way
+    calls: list[int] = []
+    fsync = os.fsync
+
+    def broken(fd: int) -> None:
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        if is_directory == (failing == "directory"):
+            calls.append(fd)
+            raise OSError(errno.EIO, "injected")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(SpoolError) as caught:
+        part.commit()
+    assert (code_of(caught), caught.value.permanent) == ("spool-io", False)
+    assert len(calls) == 1
+    monkeypatch.undo()
+    with pytest.raises(SpoolError):
+        part.commit()
+    if failing == "directory":  # the kernel reports an error once only: no later flush there can be believed
+        with pytest.raises(SpoolError):
+            sibling.commit()
+        assert receive(intake).path.parent != kept.path.parent
+    else:
+        sibling.commit()
+    assert kept.path.exists()
+    assert not [name for name in files(store.root) if part.instance_key in name]
+
+
+def test_abort_leaves_nothing_and_may_follow_anything(store: Store, intake: Intake) -> None:
+    part = intake.begin()
+    part.write(b"half")
+    part.abort()
+    part.abort()
+    assert files(store.root) == []
+    with pytest.raises(SpoolError) as caught:
+        part.write(b"more")
+    assert code_of(caught) == "spool-misused"
+    with intake.begin() as unfinished:
+        unfinished.write(b"forgotten")
+    assert files(store.root) == []
+    with intake.begin() as finished:
+        kept = finished.commit()
+    finished.abort()
+    assert kept.path.exists()
+
+
+def test_file_meta_after_the_dataset_is_refused(intake: Intake) -> None:
+    with intake.begin() as part:
+        part.write(b"dataset")
+        with pytest.raises(SpoolError) as caught:
+            part.write_meta(META)
+    assert code_of(caught) == "spool-misused"
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = Store(tmp_path / "open" / "store")
+        store.prepare()
+        intake = Intake(store, owner="recv")
+        kept = receive(intake)
+        store.place(kept.path, store.object_name(STUDY, SERIES, kept.instance_key))
+        store.quarantine(b"bad", sha256=hashlib.sha256(b"bad").hexdigest())
+    finally:
+        os.umask(before)
+    for path in [store.root, *store.root.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    intake.release(kept.path)
+    intake.close()
+
+
+def test_batches_roll_and_vanish_when_finished_and_empty(store: Store, intake: Intake) -> None:
+    kept = [receive(intake) for _ in range(9)]  # batches of four
+    numbers = [one.path.parent.name for one in kept]
+    assert numbers == ["00000001"] * 4 + ["00000002"] * 4 + ["00000003"]
+    late = kept.pop(0)
+    for one in kept:
+        intake.release(one.path)
+    home = store.incoming / intake.owner
+    assert sorted(p.name for p in home.iterdir()) == ["00000001", "00000003", "lock"]
+    intake.release(late.path)
+    intake.release(late.path)
+    assert sorted(p.name for p in home.iterdir()) == ["00000003", "lock"]
+    intake.close()
+    intake.close()
+    assert not home.exists()
+    with pytest.raises(SpoolError) as caught:
+        intake.begin()
+    assert code_of(caught) == "spool-closed"
+
+
+def test_part_in_flight_keeps_its_finished_batch(store: Store, intake: Intake) -> None:
+    slow = intake.begin()
+    for _ in range(4):
+        intake.release(receive(intake).path)
+    slow.write(b"at last")
+    kept = slow.commit()
+    assert kept.path.parent.name == "00000001"
+    intake.release(kept.path)
+    assert not kept.path.parent.exists()
+
+
+def test_finished_batches_hold_no_descriptor(store: Store) -> None:
+    before = open_descriptors()
+    intake = Intake(store, owner="recv", batch_objects=2)
+    slow = [intake.begin() for _ in range(6)]
+    for part in slow[:5]:
+        part.commit()
+    slow[5].abort()
+    assert open_descriptors() == before + 2  # the lock and the current batch
+    intake.close()
+    assert open_descriptors() == before
+
+
+def test_release_takes_no_path_but_its_own(store: Store, intake: Intake, tmp_path: Path) -> None:
+    other = Intake(store, owner="recv")
+    theirs = receive(other)
+    stranger = tmp_path / "precious.dcm"
+    stranger.write_bytes(b"x")
+    for path in (
+        theirs.path,
+        stranger,
+        store.incoming / intake.owner / ".." / other.owner / "00000001" / theirs.path.name,
+    ):
+        with pytest.raises(SpoolError) as caught:
+            intake.release(path)
+        assert code_of(caught) == "name-invalid"
+    assert theirs.path.exists()
+    assert stranger.exists()
+    other.release(theirs.path)
+    other.close()
+
+
+def test_eight_threads_receive_at_once(store: Store) -> None:
+    intake = Intake(store, owner="recv", batch_objects=16)
+    start = threading.Barrier(8)
+
+    def associate(number: int) -> list[tuple[SpooledObject, bytes]]:
+        start.wait()
+        sent = [f"{number}/{index}".encode() * 50 for index in range(25)]
+        kept = [(receive(intake, data), data) for data in sent]
+        for one, _ in kept[::2]:
+            store.place(one.path, store.object_name(STUDY, SERIES, one.instance_key))
+            intake.release(one.path)
+        return kept
+
+    with ThreadPoolExecutor(8) as pool:
+        everything = [one for kept in pool.map(associate, range(8)) for one in kept]
+    assert len({one.instance_key for one, _ in everything}) == 200
+    for one, data in everything:
+        name = store.object_name(STUDY, SERIES, one.instance_key)
+        path = one.path if one.path.exists() else store.root / name
+        assert path.read_bytes() == META + data
+    for one, _ in everything:
+        intake.release(one.path)
+    intake.close()
+    assert list(store.incoming.iterdir()) == []
+    assert len(files(store.root / "objects")) == 104
+
+
+def test_sibling_flush_counts_only_if_it_began_after_the_rename(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(intake)
+    entered, leave, flushes = threading.Event(), threading.Event(), []
+    fsync = os.fsync
+
+    def slow(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            flushes.append(fd)
+            if len(flushes) == 1:
+                entered.set()
+                leave.wait(20)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(receive, intake)
+        assert entered.wait(20)
+        second = pool.submit(receive, intake)  # renames while the first flush is under way
+        part_gone = threading.Event()
+        while not part_gone.wait(0.001):
+            if len(list((first_batch(intake)).glob("*.dcm"))) == 3:
+                part_gone.set()
+        leave.set()
+        first.result()
+        second.result()
+    assert len(flushes) == 2
+
+
+def first_batch(intake: Intake) -> Path:
+    return Path(intake._directory.path) / "00000001"
+
+
+# Resources
+
+
+def test_file_size_limit_refuses_the_object_for_good(store: Store, intake: Intake) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    part = intake.begin()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        with pytest.raises(SpoolError) as caught:
+            part.write(b"x" * 8192)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (code_of(caught), caught.value.permanent) == ("file-too-large", True)
+    assert files(store.root) == []
+    receive(intake)
+
+
+def test_descriptor_limit_refuses_and_recovers(intake: Intake) -> None:
+    receive(intake)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        with pytest.raises(SpoolError) as caught:
+            intake.begin()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (code_of(caught), caught.value.permanent) == ("spool-io", False)
+    receive(intake)
+
+
+def test_errors_name_no_path(store: Store, intake: Intake) -> None:
+    with pytest.raises(SpoolError) as caught:
+        store.open(store.object_name(STUDY, SERIES, "cc" * 8))
+    assert code_of(caught) == "object-missing"
+    assert str(store.root) not in str(caught.value)
+    assert "ENOENT" in str(caught.value)
+
+
+def test_free_bytes_is_what_the_system_says(store: Store) -> None:
+    usage = os.statvfs(store.root)
+    assert 0 < store.free_bytes() <= usage.f_blocks * usage.f_frsize
+
+
+# Recovery, without a crash
+
+
+def test_living_owner_is_never_recovered(store: Store, intake: Intake) -> None:
+    kept = receive(intake)
+    assert list(abandoned(store)) == []
+    intake.close()
+    found = list(abandoned(store))
+    assert [list(one.objects()) for one in found] == [[kept.path]]
+    assert list(abandoned(store)) == []  # ours now
+    with pytest.raises(SpoolError):
+        found[0].release(store.incoming / ("other-" + "0" * 16) / "00000001" / kept.path.name)
+    found[0].release(kept.path)
+    found[0].finish()
+    found[0].finish()
+    assert found[0].remaining == 0
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_recovery_reports_what_it_leaves(store: Store, intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
+    kept = receive(intake)
+    stray = kept.path.with_name("Doe^John.txt")
+    stray.write_bytes(b"?")
+    intake.close()
+    (dead,) = abandoned(store)
+    assert list(dead.objects()) == [kept.path]
+    dead.finish()
+    assert dead.remaining == 2
+    assert [r.message for r in caplog.records] == ["spool.recovery.remaining"]
+    assert "Doe" not in repr([vars(r) for r in caplog.records])
+    (again,) = abandoned(store)
+    with again:
+        again.release(kept.path)
+    assert again.remaining == 1
+    assert stray.exists()
+
+
+def test_recovered_objects_come_oldest_first(store: Store, intake: Intake) -> None:
+    kept = [receive(intake) for _ in range(6)]
+    for age, one in enumerate(kept):
+        os.utime(one.path, ns=(0, 10**9 * (5 - age if age < 4 else age)))
+    intake.close()
+    (dead,) = abandoned(store)
+    assert list(dead.objects()) == [one.path for one in (*reversed(kept[:4]), *kept[4:])]
+    dead.finish()
+
+
+def test_directory_whose_lock_file_a_power_cut_lost_is_recovered(store: Store, intake: Intake) -> None:
+    kept = receive(intake)
+    intake.close()
+    (kept.path.parent.parent / "lock").unlink()
+    (dead,) = abandoned(store)
+    assert list(dead.objects()) == [kept.path]
+    dead.finish()
+
+
+def test_directory_that_another_recovery_just_finished_is_not_taken(
+    store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our opening the lock file and our locking it, its last holder may remove it."""
+    receive(intake)
+    intake.close()
+    lock = store.incoming / intake.owner / "lock"
+    flock = fcntl.flock
+
+    def late(fd: int, operation: int) -> None:
+        lock.unlink()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert list(abandoned(store)) == []
+
+
+def test_sick_and_unknown_entries_do_not_hide_the_others(
+    store: Store, intake: Intake, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = receive(intake)
+    intake.close()
+    sick = store.incoming / ("aaa-" + "0" * 16)
+    sick.mkdir()
+    (sick / "lock").symlink_to("/etc/passwd")
+    (store.incoming / "README").write_text("?")
+    unborn = store.incoming / (".new-recv-" + "1" * 16)
+    unborn.mkdir()
+    found = list(abandoned(store))
+    assert [list(one.objects()) for one in found] == [[kept.path]]
+    assert [r.message for r in caplog.records] == ["spool.recovery.failed", "spool.incoming.unknown"]
+    assert not unborn.exists()
+    found[0].finish()
+
+
+def test_file_hash_needs_the_whole_file_meta(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    data = os.urandom(3_000_000)
+    path.write_bytes(data)
+    assert file_hash(path, 1000) == (hashlib.sha256(data[1000:]).hexdigest(), 2_999_000)
+    assert file_hash(path, 3_000_000)[1] == 0
+    with pytest.raises(SpoolError) as caught:
+        file_hash(path, 3_000_001)
+    assert code_of(caught) == "file-truncated"
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(SpoolError) as caught:
+        file_hash(tmp_path / "link")
+    assert code_of(caught) == "store-symlink"

@@ -1,0 +1,330 @@
+"""The HTTP client of a vault (docs/vault-api.md): every answer bounded, every failure one `VaultError`.
+
+Never logs, raises or shows the token, and never follows a redirect, so the token goes to the configured address only.
+"""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from uploads.envelope.receipt import StoredFile
+from uploads.ports import UploadState, VaultDescription, VaultError
+from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
+
+API_VERSION = 1
+BLOCK_BYTES = 256 * 1024
+SMALL_ANSWER_BYTES = 64 * 1024
+LARGE_ANSWER_BYTES = 64 * 1024 * 1024  # the state of an upload of 100,000 files is about 14 MB
+
+_T = TypeVar("_T")
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+class VaultClient:
+    """A `VaultPort` over HTTP. One client may be shared by the threads of one process.
+
+    `timeout_seconds` is the longest silence while sending, and the longest wait from the last byte sent to the last
+    byte of the answer; `connect_seconds` bounds connecting. `verify` is True, or the path of a CA bundle, or False
+    for tests only. Plain http is for loopback: anywhere else it would show the token to the network, so it raises
+    `insecure-address`. Proxies come from the environment, except for loopback.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        timeout_seconds: float = 300,
+        connect_seconds: float = 10,
+        verify: bool | str = True,
+    ) -> None:
+        loopback = _address_check(base_url)
+        self._base_url = base_url.rstrip("/")
+        self._timeout = (connect_seconds, timeout_seconds)
+        self._session = requests.Session()
+        self._session.trust_env = not loopback
+        self._session.verify = verify
+        self._session.auth = _Bearer(token)
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers.update(
+            {"Accept-Encoding": "identity", "User-Agent": f"gateway-vault-client/{API_VERSION}"}
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, DeadlineAdapter(timeout_seconds))
+
+    def __repr__(self) -> str:
+        return f"VaultClient({self._base_url!r})"
+
+    def close(self) -> None:
+        """Closes the kept connections; the client may be used again afterwards."""
+        self._session.close()
+
+    def describe(self) -> VaultDescription:
+        """Answers the vault's description; raises `version-unsupported` for an interface we do not speak."""
+        document = self._get_json("/v1/", "application/json", SMALL_ANSWER_BYTES)
+        version = _member(document, "version", int)
+        if version != API_VERSION:
+            raise VaultError(
+                "version-unsupported", "The vault speaks another version of the interface.", lane_fault=True
+            )
+        return VaultDescription(
+            vault_id=_member(document, "vault_id", str),
+            receipt_jwk=_jwk(_member(document, "receipt_jwk", dict)),
+            version=version,
+            demonstration=_member(document, "demonstration", bool),
+        )
+
+    def recipient_key(self, key_id: str) -> dict[str, str]:
+        """Answers the public JWK published under this id, unpinned. 404 is `key-unknown`, a fault of the lane."""
+        _check(_KEY_ID, key_id, "recipient key id")
+        return _jwk(
+            self._get_json(
+                f"/v1/keys/{key_id}",
+                "application/jwk+json",
+                SMALL_ANSWER_BYTES,
+                not_found=("key-unknown", _KEY_UNKNOWN),
+            )
+        )
+
+    def upload_state(self, upload_id: str) -> UploadState:
+        """Answers what is stored of this upload. Its receipt, when there is one, is unverified."""
+        _check(_UPLOAD_ID, upload_id, "upload id")
+        document = self._get_json(f"/v1/uploads/{upload_id}", "application/json", LARGE_ANSWER_BYTES)
+        receipt = document.get("receipt")
+        if document.get("upload_id") != upload_id or not (receipt is None or isinstance(receipt, str)):
+            raise _unexpected()
+        files = [_stored_file(entry) for entry in _member(document, "files", list)]
+        return UploadState(files={file.name: file for file in files}, receipt=receipt)
+
+    def put(
+        self,
+        upload_id: str,
+        name: str,
+        source: BinaryIO,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Returns only when the vault has answered, in its own words, that it holds this size and hash (RFC 9530
+        digest).
+
+        Code `source-changed` when the source ends early or has another hash, `source-unreadable` when reading it fails.
+        """
+        _check(_UPLOAD_ID, upload_id, "upload id")
+        _check(_NAME, name, "file name")
+        _check(_SHA256, sha256, "hash")
+        if size_bytes < 1:
+            raise VaultError("source-empty", "A file of an upload is never empty; seal it again.", permanent=True)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Digest": f"sha-256=:{base64.b64encode(binascii.unhexlify(sha256)).decode()}:",
+        }
+        body = _Body(source, size_bytes=size_bytes, sha256=sha256, on_progress=on_progress)
+        answer = self._request(
+            "PUT",
+            f"/v1/uploads/{upload_id}/{name}",
+            expected=(200, 201),
+            content_type="application/json",
+            limit=SMALL_ANSWER_BYTES,
+            data=body,
+            headers=headers,
+        )
+        if _stored_file(_json_object(answer)) != StoredFile(name=name, size_bytes=size_bytes, sha256=sha256):
+            raise _unexpected()
+
+    def commit(self, upload_id: str, commitment: str) -> str:
+        """Returns the receipt as it came. Repeating the same commitment is answered with the same receipt."""
+        _check(_UPLOAD_ID, upload_id, "upload id")
+        answer = self._request(
+            "POST",
+            f"/v1/uploads/{upload_id}/commit",
+            expected=(200,),
+            content_type="application/jose",
+            limit=LARGE_ANSWER_BYTES,
+            data=commitment.encode("ascii"),
+            headers={"Content-Type": "application/jose"},
+        )
+        receipt = answer.decode("ascii", errors="replace").strip()
+        if not _JWS.fullmatch(receipt):
+            raise _unexpected()
+        return receipt
+
+    def _get_json(
+        self, path: str, content_type: str, limit: int, *, not_found: tuple[str, str] | None = None
+    ) -> dict[str, Any]:
+        return _json_object(
+            self._request("GET", path, expected=(200,), content_type=content_type, limit=limit, not_found=not_found)
+        )
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        expected: tuple[int, ...],
+        content_type: str,
+        limit: int,
+        not_found: tuple[str, str] | None = None,
+        **options: Any,
+    ) -> bytes:
+        try:
+            with self._session.request(
+                method,
+                self._base_url + path,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+                **options,
+            ) as response:
+                if response.status_code == 404 and not_found:
+                    raise VaultError(*not_found, lane_fault=True)
+                if response.status_code not in expected:
+                    raise refusal_translate(response, deadline_seconds=self._timeout[1])
+                if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != content_type:
+                    raise _unexpected()
+                return answer_read(response, limit=limit, deadline_seconds=self._timeout[1])
+        except requests.RequestException as error:
+            # `from None`: the chained error holds addresses, and a proxy's may hold a password
+            raise failure_translate(error) from None
+
+
+_KEY_UNKNOWN = "The vault does not know the recipient's key; check the key id in the vault's settings."
+
+
+class _Bearer(AuthBase):
+    """Adds the token; being an auth object also keeps requests from taking credentials out of a .netrc file."""
+
+    def __init__(self, token: str | None) -> None:
+        if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise VaultError("token-invalid", "The token holds characters that no header can carry.", permanent=True)
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Body:
+    """An iterable of known length, so that requests sends Content-Length and our block size, in constant memory."""
+
+    def __init__(
+        self, source: BinaryIO, *, size_bytes: int, sha256: str, on_progress: Callable[[int], None] | None
+    ) -> None:
+        self._source = source
+        self._size_bytes = size_bytes
+        self._sha256 = sha256
+        self._on_progress = on_progress
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        sent = 0
+        while sent < self._size_bytes:
+            block = self._read(min(BLOCK_BYTES, self._size_bytes - sent))
+            digest.update(block)
+            sent += len(block)
+            # the last block leaves only when the hash is right, so a changed source is never even offered whole
+            if sent == self._size_bytes and digest.hexdigest() != self._sha256:
+                raise _source_changed()
+            yield block
+            if self._on_progress is not None:
+                self._on_progress(sent)
+
+    def _read(self, count: int) -> bytes:
+        try:
+            block = self._source.read(count)
+        except OSError as error:
+            # not OSError: requests would take it for a fault of the connection, and blame the lane
+            raise VaultError("source-unreadable", "The staged ciphertext cannot be read; check the disk.") from error
+        if not block:
+            raise _source_changed()
+        return block
+
+
+def _source_changed() -> VaultError:
+    return VaultError("source-changed", "The staged ciphertext is not what was sealed; seal the file again.")
+
+
+def _unexpected() -> VaultError:
+    return VaultError(
+        "unexpected-answer",
+        "Something answered that does not speak the vault's interface; check the address and any proxy on the way.",
+        lane_fault=True,
+    )
+
+
+def _address_check(base_url: str) -> bool:
+    parts = urlsplit(base_url)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise VaultError(
+            "address-invalid", "The vault's address must be https://host/ and nothing more.", permanent=True
+        )
+    loopback = parts.hostname == "localhost"
+    with contextlib.suppress(ValueError):  # a host name need not be an address
+        loopback = loopback or ipaddress.ip_address(parts.hostname).is_loopback
+    if parts.scheme == "http" and not loopback:
+        raise VaultError("insecure-address", "The vault's address must begin with https://.", permanent=True)
+    return loopback
+
+
+def _check(pattern: re.Pattern[str], value: str, what: str) -> None:
+    if not pattern.fullmatch(value):
+        raise VaultError("argument-invalid", f"This {what} cannot be used in the vault's interface.", permanent=True)
+
+
+def _json_object(answer: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise _unexpected() from None
+    if not isinstance(document, dict):
+        raise _unexpected()
+    return document
+
+
+def _member(document: dict[str, Any], name: str, kind: type[_T]) -> _T:
+    value = document.get(name)
+    if type(value) is not kind:  # not isinstance: true is no number here
+        raise _unexpected()
+    return value
+
+
+def _jwk(document: dict[str, Any]) -> dict[str, str]:
+    if not all(isinstance(value, str) for value in document.values()) or "kty" not in document or "d" in document:
+        raise _unexpected()
+    return document
+
+
+def _stored_file(entry: object) -> StoredFile:
+    if not isinstance(entry, dict):
+        raise _unexpected()
+    name, sha256 = _member(entry, "name", str), _member(entry, "sha256", str)
+    size_bytes = _member(entry, "size_bytes", int)
+    if not _NAME.fullmatch(name) or not _SHA256.fullmatch(sha256) or size_bytes < 0:
+        raise _unexpected()
+    return StoredFile(name=name, size_bytes=size_bytes, sha256=sha256)

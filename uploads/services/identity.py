@@ -1,0 +1,30 @@
+"""Who this gateway is to vaults and recipients: its signing key, made once, kept 0600."""
+
+from pathlib import Path
+
+from django.conf import settings
+
+from uploads.envelope.errors import EnvelopeError
+from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, private_key_read, private_key_write
+
+
+def identity_path() -> Path:
+    return Path(settings.DATA_DIR) / "keys" / "identity.pem"
+
+
+def identity_ensure() -> PrivateKey:
+    """The identity key; made on the first call. Two processes that make it at once end with the same one."""
+    path = identity_path()
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            private_key_write(path, key_generate())
+        except EnvelopeError:
+            if not path.exists():
+                raise
+    return private_key_read(path)
+
+
+def identity_jwk() -> dict[str, str]:
+    """The public half, for a vault to register."""
+    return jwk_from_key(identity_ensure())

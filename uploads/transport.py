@@ -1,0 +1,258 @@
+"""HTTP with deadlines that hold, and the one table from what went wrong there to `VaultError`."""
+
+import datetime as dt
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from uploads.ports import VaultError
+
+PROBLEM_BYTES = 16 * 1024
+RETRY_AFTER_LIMIT_SECONDS = 86400.0
+
+_CODE = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+# status -> (code, message, VaultError keywords). What is not here is decided by its hundred.
+_REFUSALS: dict[int, tuple[str, str, dict[str, bool]]] = {
+    401: ("unauthorized", "The vault does not accept the token; enter a valid one.", {"lane_fault": True}),
+    403: ("forbidden", "The vault forbids this gateway the upload; ask the vault's operator.", {"lane_fault": True}),
+    404: ("not-found", "The vault's interface is not at this address; check it.", {"lane_fault": True}),
+    405: ("not-found", "The vault's interface is not at this address; check it.", {"lane_fault": True}),
+    407: ("proxy-refused", "The proxy asks for a login; set it in the proxy's address.", {"lane_fault": True}),
+    408: ("timeout", "The vault waited too long for the request; check the connection.", {"lane_fault": True}),
+    409: (
+        "conflict",
+        "The vault holds other content under this id; the study needs a new upload.",
+        {"permanent": True},
+    ),
+    411: ("rejected", "A proxy or the vault took the length away; check what lies between.", {"permanent": True}),
+    413: (
+        "too-large",
+        "The vault refuses a file of this size; ask its operator to raise the limit.",
+        {"permanent": True},
+    ),
+    425: ("busy", "The vault asks to wait.", {"lane_fault": True}),
+    429: ("busy", "The vault asks to wait.", {"lane_fault": True}),
+    507: ("vault-full", "The vault has no room; ask its operator to make some.", {"lane_fault": True}),
+}
+# codes the vault gives to a 400 that are worth another try: the bytes changed on the way
+_TRANSIENT_CODES = {"digest-mismatch", "body-incomplete"}
+
+
+class _Deadline:
+    """Holds a connection to its deadlines: urllib3's own timeouts begin anew with every byte a slow peer lets
+    through.
+    """
+
+    deadline_seconds: ClassVar[float]
+    sock: socket.socket | None
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        if self.sock is not None:
+            # urllib3 leaves the connect timeout in force while the body is sent
+            self.sock.settimeout(self.deadline_seconds)
+
+    def getresponse(self) -> Any:
+        expired = threading.Event()
+        timer = threading.Timer(self.deadline_seconds, _cut, (self.sock, expired))
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            if expired.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            timer.cancel()
+
+
+def _cut(sock: socket.socket | None, expired: threading.Event) -> None:
+    expired.set()
+    if sock is not None:
+        try:
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            return  # already closed, which is what was wanted
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """A transport that repeats nothing by itself and whose answers begin within `deadline_seconds` of the last byte
+    sent.
+    """
+
+    def __init__(self, deadline_seconds: float) -> None:
+        keywords = {"deadline_seconds": deadline_seconds}
+        plain = type("_PlainConnection", (_Deadline, HTTPConnection), keywords)
+        secure = type("_SecureConnection", (_Deadline, HTTPSConnection), keywords)
+        self._pools = {
+            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+        super().__init__(pool_connections=1, pool_maxsize=8, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*args, **keywords)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **keywords)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def answer_read(response: requests.Response, *, limit: int, deadline_seconds: float) -> bytes:
+    """Returns the whole body, or raises: `answer-too-large` beyond `limit` bytes, `timeout`, `connection-lost` when
+    cut.
+    """
+    until = time.monotonic() + deadline_seconds
+    content = bytearray()
+    try:
+        while True:
+            block = response.raw.read1(65536, decode_content=False)
+            if not block:
+                break
+            content += block
+            if len(content) > limit:
+                raise VaultError("answer-too-large", "The vault's answer is larger than any real one.", lane_fault=True)
+            if time.monotonic() > until:
+                raise _timeout()
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise failure_translate(error) from None
+    declared = response.headers.get("Content-Length", "")
+    if declared.isascii() and declared.isdigit() and len(content) < int(declared):
+        raise _lost()
+    return bytes(content)
+
+
+def refusal_translate(response: requests.Response, *, deadline_seconds: float) -> VaultError:
+    """Returns the error for an answer that is not the hoped-for one; the vault's own code wins where it gives one."""
+    status = response.status_code
+    retry_after = _retry_after(response.headers.get("Retry-After", ""))
+    if 300 <= status < 400:
+        return VaultError(
+            "redirect", "The vault's address answers with a redirect; enter the final address.", lane_fault=True
+        )
+    if status in _REFUSALS:
+        code, message, kind = _REFUSALS[status]
+    elif 400 <= status < 500:
+        code, message, kind = (
+            "rejected",
+            "The vault rejects the request; update the gateway or the vault.",
+            {"permanent": True},
+        )
+    elif status >= 500:
+        code, message, kind = (
+            "server-error",
+            "The vault has an error of its own; it is tried again.",
+            {"lane_fault": True},
+        )
+    else:
+        code, message, kind = (
+            "unexpected-answer",
+            "The vault gave an answer outside its interface.",
+            {"lane_fault": True},
+        )
+    own = _problem_code(response, deadline_seconds)
+    if own in _TRANSIENT_CODES:
+        return VaultError(own, "The bytes changed on the way to the vault; they are sent again.")
+    if own is not None and kind.get("permanent"):
+        code = own
+    return VaultError(code, message, retry_after_seconds=retry_after, **kind)
+
+
+def failure_translate(error: Exception) -> VaultError:
+    """Returns the error for a request without an answer. Always a fault of the lane: nothing is known about the
+    study.
+    """
+    chain = list(_chain(error))
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
+        return VaultError(
+            "tls-certificate",
+            "The vault's certificate is not trusted; nothing was sent. Check who answers.",
+            lane_fault=True,
+        )
+    if any(isinstance(link, ssl.SSLError | requests.exceptions.SSLError) for link in chain):
+        return VaultError("tls", "No secure connection to the vault could be made.", lane_fault=True)
+    if any(isinstance(link, requests.exceptions.ConnectTimeout) for link in chain):
+        return VaultError(
+            "connect-timeout", "The vault cannot be reached; check network and firewall.", lane_fault=True
+        )
+    if any(isinstance(link, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for link in chain):
+        return _timeout()
+    if any(isinstance(link, requests.exceptions.ProxyError) for link in chain):
+        return VaultError("proxy-failed", "The proxy on the way to the vault does not answer.", lane_fault=True)
+    if any(isinstance(link, ConnectionRefusedError) for link in chain):
+        return VaultError("connection-refused", "Nothing listens at the vault's address.", lane_fault=True)
+    if any(isinstance(link, socket.gaierror | urllib3.exceptions.NameResolutionError) for link in chain):
+        return VaultError("name-unknown", "The vault's host name cannot be resolved; check DNS.", lane_fault=True)
+    return _lost()
+
+
+def _chain(error: BaseException) -> Any:
+    """Yields the error and everything it wraps, by cause, context, argument or urllib3's `reason`; each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        link = waiting.pop()
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        inner = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+        waiting += [each for each in inner if isinstance(each, BaseException)]
+
+
+def _timeout() -> VaultError:
+    return VaultError(
+        "timeout", "The vault did not answer in time; what it stored is asked on the next try.", lane_fault=True
+    )
+
+
+def _lost() -> VaultError:
+    return VaultError(
+        "connection-lost",
+        "The connection to the vault was lost; what it stored is asked on the next try.",
+        lane_fault=True,
+    )
+
+
+def _problem_code(response: requests.Response, deadline_seconds: float) -> str | None:
+    """Returns the `code` of a problem document (RFC 9457), None when there is none that can be read."""
+    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/problem+json":
+        return None
+    try:
+        problem = json.loads(answer_read(response, limit=PROBLEM_BYTES, deadline_seconds=min(10.0, deadline_seconds)))
+    except (VaultError, ValueError, RecursionError):
+        return None  # the status already decides; the code only says it better
+    code = problem.get("code") if isinstance(problem, dict) else None
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+
+
+def _retry_after(value: str) -> float | None:
+    """Returns seconds from either form of Retry-After (RFC 9110 10.2.3), bounded to a day; None when absent or
+    nonsense.
+    """
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,10}", value):
+        return min(float(value), RETRY_AFTER_LIMIT_SECONDS)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    wait = (moment - dt.datetime.now(dt.UTC)).total_seconds()
+    return min(max(wait, 0.0), RETRY_AFTER_LIMIT_SECONDS)
