@@ -85,7 +85,7 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBased
 
 # django-q2 is only the bell; the truth is in our job rows (docs/decisions/0002-rows-and-bell.md).
 DRAIN_SECONDS = 60
-TASK_SECONDS = 43_200
+TASK_SECONDS = 86_400  # one ring: a drain's minute and the job under way at its end
 Q_CLUSTER = {
     "name": "gateway",
     "orm": "default",
@@ -95,13 +95,14 @@ Q_CLUSTER = {
     "poll": 0.2,
     "guard_cycle": 0.5,
     "timeout": TASK_SECONDS,
-    "retry": 3 * TASK_SECONDS + 60,
+    "retry": TASK_SECONDS + 60,
     "ack_failures": True,
     "max_attempts": 1,
     "save_limit": -1,
     "scheduler": False,
     "catch_up": False,
     "recycle": 200,
+    "max_rss": 600_000,
     "label": "Task queue",
     "ALT_CLUSTERS": {"control": {"workers": 1}, "transfer": {"workers": 2}},
 }

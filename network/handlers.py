@@ -48,7 +48,7 @@ class StorageHandlers:
         return StoreResult(statuses.SUCCESS)
 
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
-        """A release has everything indexed at once (waiting at most 2 s), so that a query right after it is answered."""
+        """A release has everything indexed at once (waiting at most 2 s), so that a query right after it sees it."""
         try:
             self._indexer.flush()
             association_record(peer, summary)

@@ -6,7 +6,13 @@ OPTIONS = (
     Option(key="DICOM.AE_TITLE", kind=Kind.STR, default="GATEWAY", restart=True, help="Our AE title."),
     Option(key="DICOM.HOST", kind=Kind.STR, default="0.0.0.0", restart=True, help="Address the DIMSE listener binds."),  # noqa: S104
     Option(
-        key="DICOM.PORT", kind=Kind.INT, default=11112, minimum=0, maximum=65535, restart=True, help="Port of the DIMSE listener."
+        key="DICOM.PORT",
+        kind=Kind.INT,
+        default=11112,
+        minimum=0,
+        maximum=65535,
+        restart=True,
+        help="Port of the DIMSE listener.",
     ),
     Option(
         key="DICOM.RECEIVERS", kind=Kind.INT, default=1, minimum=1, maximum=16, restart=True, help="Receiver processes."
@@ -36,10 +42,20 @@ OPTIONS = (
         help="A silent association is ended after this long.",
     ),
     Option(
-        key="DICOM.ACSE_SECONDS", kind=Kind.FLOAT, default=10.0, minimum=1, restart=True, help="Deadline of association messages."
+        key="DICOM.ACSE_SECONDS",
+        kind=Kind.FLOAT,
+        default=10.0,
+        minimum=1,
+        restart=True,
+        help="Deadline of association messages.",
     ),
     Option(
-        key="DICOM.DIMSE_SECONDS", kind=Kind.FLOAT, default=10.0, minimum=1, restart=True, help="Deadline of DIMSE messages."
+        key="DICOM.DIMSE_SECONDS",
+        kind=Kind.FLOAT,
+        default=10.0,
+        minimum=1,
+        restart=True,
+        help="Deadline of DIMSE messages.",
     ),
     Option(
         key="DICOM.MAX_PDU_BYTES",

@@ -30,7 +30,9 @@ class Study(models.Model):
     """
 
     study_instance_uid = models.CharField(max_length=64, unique=True)
-    key = models.CharField(max_length=40, unique=True, editable=False, help_text="Names its folder; ours, not the peer's.")
+    key = models.CharField(
+        max_length=40, unique=True, editable=False, help_text="Names its folder; ours, not the peer's."
+    )
     state = models.CharField(max_length=20, choices=StudyState.choices, default=StudyState.RECEIVING)
     state_since = models.DateTimeField(default=now)
     reason = models.CharField(max_length=400, blank=True, help_text="Why it is where it is, in plain words.")
@@ -122,7 +124,9 @@ class StudyRevision(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["study", "number"], name="studies_revision_once")]
         indexes = [
-            models.Index(fields=["settled_at"], name="studies_undispatched", condition=models.Q(dispatched_at__isnull=True))
+            models.Index(
+                fields=["settled_at"], name="studies_undispatched", condition=models.Q(dispatched_at__isnull=True)
+            )
         ]
 
     def __str__(self) -> str:
@@ -137,7 +141,9 @@ class Instance(models.Model):
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="instances")
     series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="instances")
-    revision = models.ForeignKey(StudyRevision, on_delete=models.PROTECT, null=True, blank=True, related_name="instances")
+    revision = models.ForeignKey(
+        StudyRevision, on_delete=models.PROTECT, null=True, blank=True, related_name="instances"
+    )
     sop_instance_uid = models.CharField(max_length=64)
     sop_class_uid = models.CharField(max_length=64)
     transfer_syntax_uid = models.CharField(max_length=64)

@@ -56,29 +56,11 @@ def settles_at(study: Study) -> datetime | None:
 
 
 def revisions_undispatched(limit: int = 200) -> QuerySet[StudyRevision]:
-    return StudyRevision.objects.filter(dispatched_at__isnull=True).select_related("study").order_by("settled_at", "pk")[:limit]
-
-
-def studies_latest(*, before: tuple[datetime, int] | None = None, state: str = "", query: str = "") -> QuerySet[Study]:
-    """Up to one page of studies and one more (which tells that there is a next page), newest first.
-
-    `before`: received_at and id of the last one of the previous page. `query` is matched against the start of the patient's
-    name, ID, accession number and UID.
-    """
-    studies = Study.objects.order_by("-received_at", "-id")
-    if state:
-        studies = studies.filter(state=state)
-    if query:
-        studies = studies.filter(
-            Q(patient_name__istartswith=query)
-            | Q(patient_id=query)
-            | Q(accession_number=query)
-            | Q(study_instance_uid=query)
-        )
-    if before is not None:
-        moment, pk = before
-        studies = studies.filter(Q(received_at__lt=moment) | Q(received_at=moment, pk__lt=pk))
-    return studies[: PAGE_STUDIES + 1]
+    return (
+        StudyRevision.objects.filter(dispatched_at__isnull=True)
+        .select_related("study")
+        .order_by("settled_at", "pk")[:limit]
+    )
 
 
 def study_series(study: Study) -> QuerySet[Series]:
@@ -90,10 +72,11 @@ def revision_instances(revision: StudyRevision) -> QuerySet[Instance]:
     return revision.instances.select_related("series").order_by("pk")
 
 
+
 def study_instances_through(revision: StudyRevision) -> QuerySet[Instance]:
-    """Everything of the study up to and including this revision that is current: what the study map lists."""
+    """Everything of the study up to and including this revision, superseded versions too: what the study map lists."""
     return (
-        Instance.objects.filter(study_id=revision.study_id, revision__number__lte=revision.number, current=True)
+        Instance.objects.filter(study_id=revision.study_id, revision__number__lte=revision.number)
         .select_related("series", "revision")
         .order_by("pk")
     )
@@ -101,9 +84,9 @@ def study_instances_through(revision: StudyRevision) -> QuerySet[Instance]:
 
 @dataclass(frozen=True)
 class StudyPage:
-    """One page of the list, newest first, and whether there is more on either side."""
+    """Rows of one page, newest first, and whether there are newer and older ones beyond it."""
 
-    studies: list[Study]
+    rows: list[Study]
     newer: bool
     older: bool
 

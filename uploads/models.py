@@ -26,7 +26,9 @@ class Vault(models.Model):
     recipient_jwk = models.JSONField()
     receipt_jwk = models.JSONField()
     token = models.TextField(blank=True, editable=False, help_text="Encrypted; never shown.")
-    required = models.BooleanField(default=True, help_text="A study is uploaded when every required vault has receipted it.")
+    required = models.BooleanField(
+        default=True, help_text="A study is uploaded when every required vault has receipted it."
+    )
     enabled = models.BooleanField(default=True)
     demonstration = models.BooleanField(default=False, help_text="Its receipts never allow deletion.")
     lane = models.OneToOneField(Lane, on_delete=models.PROTECT, related_name="vault")

@@ -8,9 +8,15 @@ DEFAULT_MESSAGE = (
 )
 
 OPTIONS = (
-    Option(key="UPLOAD.ENABLED", kind=Kind.BOOL, default=True, help="Off: studies settle and wait; nothing is uploaded."),
     Option(
-        key="UPLOAD.MAX_ATTEMPTS", kind=Kind.INT, default=0, minimum=0, help="Attempts before an upload is given up; 0 = unlimited."
+        key="UPLOAD.ENABLED", kind=Kind.BOOL, default=True, help="Off: studies settle and wait; nothing is uploaded."
+    ),
+    Option(
+        key="UPLOAD.MAX_ATTEMPTS",
+        kind=Kind.INT,
+        default=0,
+        minimum=0,
+        help="Attempts before an upload is given up; 0 = unlimited.",
     ),
     Option(
         key="VAULT.HTTP_SECONDS", kind=Kind.FLOAT, default=300.0, minimum=1, help="Deadline of one request to a vault."

@@ -31,7 +31,9 @@ def uploads_outlook(study_id: int) -> UploadOutlook:
     """One query over the jobs of all revisions of a study; cancelled ones do not count."""
     counts = {"waiting": 0, "trying_again": 0, "running": 0, "done": 0, "parked": 0, "required_missing": 0}
     words = ""
-    jobs = UploadJob.objects.filter(revision__study_id=study_id).exclude(state=JobState.CANCELLED).select_related("vault")
+    jobs = (
+        UploadJob.objects.filter(revision__study_id=study_id).exclude(state=JobState.CANCELLED).select_related("vault")
+    )
     for job in jobs.order_by("pk"):
         kind = _kind(job)
         counts[kind] += 1

@@ -36,7 +36,9 @@ def upload_changed(job: UploadJob) -> None:
     """Keeps the attempts and the study's state in step with the job, inside the transaction of its transition."""
     if job.state == JobState.RUNNING:
         latest = UploadAttempt.objects.filter(job=job).aggregate(count=Count("pk"))["count"]
-        UploadAttempt.objects.create(job=job, claim_id=job.claim_id, number=latest + 1, started_at=job.started_at or now())
+        UploadAttempt.objects.create(
+            job=job, claim_id=job.claim_id, number=latest + 1, started_at=job.started_at or now()
+        )
     else:
         done = job.state == JobState.DONE
         UploadAttempt.objects.filter(job=job, result="running").update(

@@ -23,6 +23,8 @@ RETRY_AFTER_LIMIT_SECONDS = 86400.0
 
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
+_TIMEOUT = ("timeout", "The vault did not answer in time; what it stored is asked on the next try.")
+
 # status -> (code, message, VaultError keywords). What is not here is decided by its hundred.
 _REFUSALS: dict[int, tuple[str, str, dict[str, bool]]] = {
     401: ("unauthorized", "The vault does not accept the token; enter a valid one.", {"lane_fault": True}),
@@ -46,8 +48,41 @@ _REFUSALS: dict[int, tuple[str, str, dict[str, bool]]] = {
     429: ("busy", "The vault asks to wait.", {"lane_fault": True}),
     507: ("vault-full", "The vault has no room; ask its operator to make some.", {"lane_fault": True}),
 }
-# codes the vault gives to a 400 that are worth another try: the bytes changed on the way
-_TRANSIENT_CODES = {"digest-mismatch", "body-incomplete"}
+# the vault's own codes under which the same upload can go on
+_TRANSIENT = {
+    "digest-mismatch": "The bytes changed on the way to the vault; they are sent again.",
+    "body-incomplete": "The bytes did not all reach the vault; they are sent again.",
+    "file-missing": "The vault lacks a file of the upload; what is missing is sent again.",
+}
+
+
+# what stands in the chain of causes -> (code, message); the first that fits. urllib3 counts every failed connect as a
+# kind of time-out, so the kinds of failed connects come before it.
+_FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
+    (
+        (ssl.SSLCertVerificationError,),
+        "tls-certificate",
+        "The vault's certificate is not trusted, and nothing was sent. Check who answers.",
+    ),
+    (
+        (ssl.SSLError, requests.exceptions.SSLError),
+        "tls",
+        "No secure connection to the vault could be made. Check its TLS settings and any proxy on the way.",
+    ),
+    ((requests.exceptions.ProxyError,), "proxy-failed", "The proxy on the way to the vault does not answer."),
+    ((ConnectionRefusedError,), "connection-refused", "Nothing listens at the vault's address."),
+    (
+        (socket.gaierror, urllib3.exceptions.NameResolutionError),
+        "name-unknown",
+        "The vault's host name cannot be resolved; check DNS.",
+    ),
+    (
+        (requests.exceptions.ConnectTimeout, urllib3.exceptions.NewConnectionError),
+        "unreachable",
+        "The vault cannot be reached; check network and firewall.",
+    ),
+    ((TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError), *_TIMEOUT),
+)
 
 
 class _Deadline:
@@ -70,13 +105,17 @@ class _Deadline:
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()  # type: ignore[misc]
+            response = super().getresponse()  # type: ignore[misc]
         except (OSError, urllib3.exceptions.HTTPError) as error:
             if expired.is_set():
                 raise TimeoutError from error
             raise
         finally:
             timer.cancel()
+        if expired.is_set():  # cut in mid headers, which http.client takes for their end
+            response.close()
+            raise TimeoutError
+        return response
 
 
 def _cut(sock: socket.socket | None, expired: threading.Event) -> None:
@@ -131,10 +170,7 @@ def answer_read(response: requests.Response, *, limit: int, deadline_seconds: fl
                 raise _timeout()
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise failure_translate(error) from None
-    declared = response.headers.get("Content-Length", "")
-    if declared.isascii() and declared.isdigit() and len(content) < int(declared):
-        raise _lost()
-    return bytes(content)
+    return bytes(content)  # urllib3 has held it to its Content-Length
 
 
 def refusal_translate(response: requests.Response, *, deadline_seconds: float) -> VaultError:
@@ -166,38 +202,19 @@ def refusal_translate(response: requests.Response, *, deadline_seconds: float) -
             {"lane_fault": True},
         )
     own = _problem_code(response, deadline_seconds)
-    if own in _TRANSIENT_CODES:
-        return VaultError(own, "The bytes changed on the way to the vault; they are sent again.")
+    if own in _TRANSIENT:
+        return VaultError(own, _TRANSIENT[own])
     if own is not None and kind.get("permanent"):
         code = own
     return VaultError(code, message, retry_after_seconds=retry_after, **kind)
 
 
 def failure_translate(error: Exception) -> VaultError:
-    """Returns the error for a request without an answer. Always a fault of the lane: nothing is known about the
-    study.
-    """
+    """Returns the error for a request without an answer: a fault of the lane, as nothing is known about the study."""
     chain = list(_chain(error))
-    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
-        return VaultError(
-            "tls-certificate",
-            "The vault's certificate is not trusted; nothing was sent. Check who answers.",
-            lane_fault=True,
-        )
-    if any(isinstance(link, ssl.SSLError | requests.exceptions.SSLError) for link in chain):
-        return VaultError("tls", "No secure connection to the vault could be made.", lane_fault=True)
-    if any(isinstance(link, requests.exceptions.ConnectTimeout) for link in chain):
-        return VaultError(
-            "connect-timeout", "The vault cannot be reached; check network and firewall.", lane_fault=True
-        )
-    if any(isinstance(link, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for link in chain):
-        return _timeout()
-    if any(isinstance(link, requests.exceptions.ProxyError) for link in chain):
-        return VaultError("proxy-failed", "The proxy on the way to the vault does not answer.", lane_fault=True)
-    if any(isinstance(link, ConnectionRefusedError) for link in chain):
-        return VaultError("connection-refused", "Nothing listens at the vault's address.", lane_fault=True)
-    if any(isinstance(link, socket.gaierror | urllib3.exceptions.NameResolutionError) for link in chain):
-        return VaultError("name-unknown", "The vault's host name cannot be resolved; check DNS.", lane_fault=True)
+    for kinds, code, message in _FAILURES:
+        if any(isinstance(link, kinds) for link in chain):
+            return VaultError(code, message, lane_fault=True)
     return _lost()
 
 
@@ -216,9 +233,7 @@ def _chain(error: BaseException) -> Any:
 
 
 def _timeout() -> VaultError:
-    return VaultError(
-        "timeout", "The vault did not answer in time; what it stored is asked on the next try.", lane_fault=True
-    )
+    return VaultError(*_TIMEOUT, lane_fault=True)
 
 
 def _lost() -> VaultError:

@@ -40,28 +40,17 @@ LOG_MAX_ARCHIVE_FILES = Option(
     minimum=1,
     maximum=10_000,
 )
-QUEUE_MAX_ATTEMPTS = Option(
-    "QUEUE.MAX_ATTEMPTS",
-    Kind.INT,
-    20,
-    help="How often a job of a queue is tried before it is parked for a person; uploads have their own limit.",
-    minimum=1,
-    maximum=10_000,
-)
-QUEUE_RETRY_COEFFICIENT = Option(
-    "QUEUE.RETRY_COEFFICIENT",
+QUEUE_LEASE_SECONDS = Option(
+    "QUEUE.LEASE_SECONDS",
     Kind.FLOAT,
-    10,
-    help="A failed job waits attempts cubed times this many seconds before it is tried again.",
-    minimum=0,
-    maximum=86_400,
+    60.0,
+    help="How long a job under way may show no progress before it is taken from its worker.",
+    minimum=1,
 )
-
 OPTIONS: tuple[Option, ...] = (
     INSTANCE_ID,
     LOG_CONSOLE_LEVEL,
     LOG_FILE_LEVEL,
     LOG_MAX_ARCHIVE_FILES,
-    QUEUE_MAX_ATTEMPTS,
-    QUEUE_RETRY_COEFFICIENT,
+    QUEUE_LEASE_SECONDS,
 )

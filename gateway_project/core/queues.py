@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
 
+from gateway_project.core.options import option
+
 if TYPE_CHECKING:
     from gateway_project.core.models import LeasedJob
 
@@ -29,7 +31,7 @@ class Queue:
     delay: Callable[[int], float]
     max_attempts: Callable[[], int]
     enabled: Callable[[], bool] = lambda: True
-    lease_seconds: int = 60
+    lease_seconds: Callable[[], float] = lambda: option("QUEUE.LEASE_SECONDS")
 
     def model_class(self) -> "type[LeasedJob]":
         from django.apps import apps

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
 
@@ -18,9 +18,15 @@ def rings_waiting(cluster: str) -> int:
 
 
 def rings_stuck(now: datetime, *, older_seconds: float) -> QuerySet[Any]:
-    """Rings handed to a worker longer ago than that: the broker then set their lock to that moment plus `retry`."""
+    """Rings that nobody will answer any more.
+
+    Handed to a worker longer ago than that (the broker then set their lock to that moment plus `retry`), or waiting for
+    as long for a cluster that does not run.
+    """
     retry = timedelta(seconds=settings.Q_CLUSTER["retry"])
-    return OrmQ.objects.filter(lock__gt=now, lock__lt=now + retry - timedelta(seconds=older_seconds))
+    older = timedelta(seconds=older_seconds)
+    handed_out = Q(lock__gt=now, lock__lt=now + retry - older)
+    return OrmQ.objects.filter(handed_out | Q(lock__lt=now - older))
 
 
 def alerts_open() -> QuerySet[Alert]:

@@ -4,16 +4,17 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.conf import settings
 from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from gateway_project.core.clock import database_now
-from gateway_project.core.processes import stopping
 from gateway_project.core.errors import JobFault, LeaseLostError, StopAskedError
 from gateway_project.core.logs import correlation_new
-from gateway_project.core.models import LeasedJob
+from gateway_project.core.models import JobState, LeasedJob
+from gateway_project.core.processes import stopping
 from gateway_project.core.queues import REGISTRY, Queue
 from gateway_project.core.services import jobs
 from gateway_project.core.services.audit import audit_seal_due
@@ -23,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def drain(queue_name: str) -> int:
-    """Claims and does jobs of one queue until none is ready, the drain's minute is over, or a stop is asked; answers how many."""
+    """Claims and does jobs of one queue; answers how many.
+
+    Ends when none is ready, when a stop is asked, or when the drain's minute is over: then it rings again.
+    """
     queue = REGISTRY.queues[queue_name]
     deadline = time.monotonic() + settings.DRAIN_SECONDS
     done = 0
@@ -40,7 +44,10 @@ def drain(queue_name: str) -> int:
 
 
 def run_one(queue: Queue, job: LeasedJob) -> None:
-    """Does one claimed job and writes how it ended. Never raises: whatever goes wrong becomes the job's own fault."""
+    """Does one claimed job and writes how it ended. Never raises: whatever goes wrong becomes the job's own fault.
+
+    Work that returns without having called `job_done` is done.
+    """
     correlation_new()
     logger.info("job started", extra={"job": jobs.job_subject(job), "attempt": job.attempts})
     try:
@@ -48,15 +55,19 @@ def run_one(queue: Queue, job: LeasedJob) -> None:
     except LeaseLostError:
         logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
     except StopAskedError:
-        _write(lambda: jobs.job_give_back(queue, job, now=database_now()), job)
+        _write(partial(jobs.job_give_back, queue, job, now=database_now()), job)
     except JobFault as fault:
-        logger.warning("job failed", extra={"job": jobs.job_subject(job), "code": fault.code, "lane_fault": fault.lane_fault})
-        _write(lambda: jobs.job_failed(queue, job, fault, now=database_now()), job)
+        logger.warning(
+            "job failed", extra={"job": jobs.job_subject(job), "code": fault.code, "lane_fault": fault.lane_fault}
+        )
+        _write(partial(jobs.job_failed, queue, job, fault, now=database_now()), job)
     except Exception:  # the outermost loop of a worker: an error of ours is logged whole, and the job waits its turn
         logger.exception("job raised", extra={"job": jobs.job_subject(job)})
-        fault = JobFault("Something in the gateway itself went wrong; the log tells what.", code="internal")
-        _write(lambda: jobs.job_failed(queue, job, fault, now=database_now()), job)
+        ours = JobFault("Something in the gateway itself went wrong; the log tells what.", code="internal")
+        _write(partial(jobs.job_failed, queue, job, ours, now=database_now()), job)
     else:
+        if job.state == JobState.RUNNING:
+            _write(partial(jobs.job_done, queue, job, now=database_now()), job)
         logger.info("job ended", extra={"job": jobs.job_subject(job)})
     close_old_connections()
 
@@ -66,14 +77,15 @@ def _write(write: Callable[[], None], job: LeasedJob) -> None:
         write()
     except LeaseLostError:
         logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
+    except Exception:  # the end could not be written: the lease runs out and the job is given back
+        logger.exception("job end not written", extra={"job": jobs.job_subject(job)})
 
 
 def tick(names: list[str]) -> None:
     """Does the periodic work of these names, each apart from the others' failures."""
     for name in names:
-        periodic = REGISTRY.periodics[name]
         try:
-            import_string(periodic.function)(database_now())
+            import_string(REGISTRY.periodics[name].function)(database_now())
         except Exception:  # the outermost loop of a sweep: log, go on with the next
             logger.exception("periodic work raised", extra={"periodic": name})
     close_old_connections()

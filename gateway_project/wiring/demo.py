@@ -76,9 +76,13 @@ class Demo:
         )
         refused = [r for r in report.results if r.status != 0]
         if refused or len(report.results) != len(files):
-            raise DemoError(f"{len(refused)} of {len(files)} objects were refused: {refused[0].code if refused else 'unsent'}")
+            raise DemoError(
+                f"{len(refused)} of {len(files)} objects were refused: {refused[0].code if refused else 'unsent'}"
+            )
         self.sent = {dcmread(f, specific_tags=["SOPInstanceUID"]).SOPInstanceUID: dataset_bytes(f) for f in files}
-        self.tell(f"sent: {len(files)} MR instances, {sum(map(len, self.sent.values())):,} bytes, every one answered Success")
+        self.tell(
+            f"sent: {len(files)} MR instances, {sum(map(len, self.sent.values())):,} bytes, every one answered Success"
+        )
 
     def _received(self, study_uid: str, count: int) -> Study:
         def look() -> Study | None:
@@ -88,18 +92,26 @@ class Demo:
             return study if study is not None and study.instance_count == count else None
 
         study = wait_for(look, "The index did not show the study")
-        self.tell(f"received: study {study.pk}, {study.instance_count} instances in {study.series_count} series, durable and indexed")
+        self.tell(
+            f"received: study {study.pk}, {study.instance_count} instances in {study.series_count} series, durable and indexed"
+        )
         return study
 
     def _settle(self, study: Study) -> None:
         revision = pipeline.settle_now(study.pk, actor="process:demo")
         if revision is None:
             raise DemoError("There was nothing to settle, although objects had been received.")
-        self.tell(f"settled: revision {revision.number} frozen with {revision.instance_count} instances (asked, not waited for)")
+        self.tell(
+            f"settled: revision {revision.number} frozen with {revision.instance_count} instances (asked, not waited for)"
+        )
 
     def _uploaded(self, study: Study) -> UploadJob:
         def look() -> UploadJob | None:
-            job = UploadJob.objects.filter(revision__study=study, vault__demonstration=True).select_related("vault").first()
+            job = (
+                UploadJob.objects.filter(revision__study=study, vault__demonstration=True)
+                .select_related("vault")
+                .first()
+            )
             if job is None:
                 raise DemoError("No upload was planned: the demonstration vault is off because a real vault is set up.")
             self.progress("sealed and uploaded", job.files_done, job.files_total)
@@ -109,7 +121,9 @@ class Demo:
 
         job = wait_for(look, "The upload did not finish")
         sealed = sum(p.size_bytes for p in job.parts.filter(instance__isnull=False))
-        self.tell(f"sealed: {job.files_total} files for recipient {job.vault.recipient_key_id[:16]}..., {sealed:,} bytes of ciphertext")
+        self.tell(
+            f"sealed: {job.files_total} files for recipient {job.vault.recipient_key_id[:16]}..., {sealed:,} bytes of ciphertext"
+        )
         self.tell(f"uploaded: upload {job.upload_id} in vault {job.vault.vault_id}")
         self.tell(f"receipt verified: {job.receipt_id}, signed by the vault's pinned key")
         return job
@@ -117,7 +131,9 @@ class Demo:
     def _opened(self, job: UploadJob, target: Path) -> None:
         places = demonstration_places()
         command = [*tool_command(places, job.upload_id, target)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=STEP_SECONDS, check=False, cwd=settings.BASE_DIR)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=STEP_SECONDS, check=False, cwd=settings.BASE_DIR
+        )
         if done.returncode != 0:
             raise DemoError(f"The recipient's tool ended with {done.returncode}: {done.stderr.strip()[-300:]}")
         opened = {f["sop_instance_uid"]: target / f["path"] for f in json.loads(done.stdout)["files"]}

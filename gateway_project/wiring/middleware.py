@@ -37,6 +37,6 @@ class SetupMiddleware:
             )
         if request.path_info.startswith(("/setup/", settings.STATIC_URL)):
             return self.get_response(request)
-        response = render(request, "setup/waiting.html", status=503)
+        response = render(request, "setup/waiting.html", status=403)
         response["Cache-Control"] = "no-store"
         return response

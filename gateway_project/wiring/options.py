@@ -3,8 +3,12 @@
 from gateway_project.core.option_types import Kind, Option
 
 OPTIONS = (
-    Option(key="WEB.HOST", kind=Kind.STR, default="127.0.0.1", restart=True, help="Address of pages, API and DICOMweb."),
-    Option(key="WEB.PORT", kind=Kind.INT, default=11113, minimum=0, maximum=65535, restart=True, help="Port of the same."),
+    Option(
+        key="WEB.HOST", kind=Kind.STR, default="127.0.0.1", restart=True, help="Address of pages, API and DICOMweb."
+    ),
+    Option(
+        key="WEB.PORT", kind=Kind.INT, default=11113, minimum=0, maximum=65535, restart=True, help="Port of the same."
+    ),
     Option(
         key="WEB.HTTPS",
         kind=Kind.BOOL,
@@ -27,6 +31,12 @@ OPTIONS = (
         help="Run the demonstration vault on loopback while no other vault is set up.",
     ),
     Option(
-        key="VAULT_SERVER.PORT", kind=Kind.INT, default=11115, minimum=0, maximum=65535, restart=True, help="Port of the same."
+        key="VAULT_SERVER.PORT",
+        kind=Kind.INT,
+        default=11115,
+        minimum=0,
+        maximum=65535,
+        restart=True,
+        help="Port of the same.",
     ),
 )

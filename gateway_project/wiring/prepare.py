@@ -43,7 +43,9 @@ def gateway_prepare() -> Demonstration | None:
     store_open()
     identity_ensure()
     places = demonstration_prepare()
-    audit_record(AuditEventType.APPLICATION_ACTIVITY, actor="process:gateway", subject="gateway", detail={"action": "start"})
+    audit_record(
+        AuditEventType.APPLICATION_ACTIVITY, actor="process:gateway", subject="gateway", detail={"action": "start"}
+    )
     return places
 
 
@@ -53,7 +55,9 @@ def data_directory_check() -> None:
     if state.st_mode & 0o077:
         raise PrepareError(f"{settings.DATA_DIR} can be entered by others. Run: chmod 700 {settings.DATA_DIR}")
     if state.st_uid != os.geteuid():
-        raise PrepareError(f"{settings.DATA_DIR} belongs to another user. Run the gateway as its owner, or choose another one.")
+        raise PrepareError(
+            f"{settings.DATA_DIR} belongs to another user. Run the gateway as its owner, or choose another one."
+        )
 
 
 def static_collect() -> None:

@@ -38,7 +38,10 @@ class Banner:
 
 def banner() -> Banner:
     return Banner(
-        instance_id=instance_id(), demonstration=demonstration_exists(), alerts=alerts_open().count(), restart=_restart()
+        instance_id=instance_id(),
+        demonstration=demonstration_exists(),
+        alerts=alerts_open().count(),
+        restart=_restart(),
     )
 
 

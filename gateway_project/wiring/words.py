@@ -21,7 +21,11 @@ def size_words(size_bytes: int | float | None) -> str:
 def duration_words(seconds: float) -> str:
     """`3 min 12 s`: the two largest units; nothing below a second."""
     seconds = max(int(seconds), 0)
-    for unit, name, next_unit, next_name in ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min"), (MINUTE, "min", 1, "s")):
+    for unit, name, next_unit, next_name in (
+        (DAY, "d", HOUR, "h"),
+        (HOUR, "h", MINUTE, "min"),
+        (MINUTE, "min", 1, "s"),
+    ):
         if seconds >= unit:
             rest = seconds % unit // next_unit
             return f"{seconds // unit} {name} {rest} {next_name}" if rest else f"{seconds // unit} {name}"

@@ -103,11 +103,13 @@ class ReceivingAssociation(Association):
         return self.is_serving or self.dimse.message is not None or not self.dimse.msg_queue.empty()
 
     def end(self, reason: str) -> None:
-        """Abort from another thread without waiting; an object that is not yet answered is not acknowledged."""
-        self.end_reason = self.end_reason or reason
+        """Abort from another thread without waiting, unless it ends already; an object that is not yet answered is
+        not acknowledged.
+        """
         if self.is_established:
+            self.end_reason = self.end_reason or reason
             self._abort_blocking(block=False)
-        else:
+        elif self.peer is None:
             self.disconnect()
 
     def disconnect(self) -> None:
@@ -167,6 +169,7 @@ class ReceivingAssociation(Association):
         except Exception as exc:  # noqa: BLE001 - storing does not depend on the record of the association
             self._log_failure("port failed on a new association", exc)
         self.server.reporter.report(self._report("opened"))
+        self.server.notify()
         super()._run_reactor()
 
     def _abort_blocking(self, block: bool = True) -> None:

@@ -1,5 +1,6 @@
 """One receiver: takes sockets that the acceptor passes down, and serves an association on each."""
 
+import functools
 import logging
 import selectors
 import socket
@@ -88,8 +89,7 @@ class ReceiverServer(ThreadedAssociationServer):
         self.config = config
         self.port = port
         self.reporter = reporter
-        contexts = storage_contexts(config.extra_sop_classes)
-        self.supported: Mapping[str, PresentationContext] = {str(cx.abstract_syntax): cx for cx in contexts}
+        self.supported = _supported(tuple(config.extra_sop_classes))
         self._changed = threading.Condition()
         self._changes = 0
         self._stopping = False
@@ -154,7 +154,7 @@ class ReceiverServer(ThreadedAssociationServer):
         self.notify()
 
     def notify(self) -> None:
-        """An association has come, become idle, or ended."""
+        """An association has come, been established, become idle, or ended."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -166,6 +166,7 @@ class ReceiverServer(ThreadedAssociationServer):
         with self._changed:
             self._stopping = True
         self._end_all(deadline, _end_if_idle)
+        self._end_all(time.monotonic() + _CUT_SECONDS, _end)
         self._end_all(time.monotonic() + _CUT_SECONDS, ReceivingAssociation.disconnect)
 
     def _end_all(self, deadline: float, action: Callable[[ReceivingAssociation], None]) -> None:
@@ -244,9 +245,19 @@ class Receiver:
         return True
 
 
+@functools.cache
+def _supported(extra_sop_classes: tuple[str, ...]) -> Mapping[str, PresentationContext]:
+    """The contexts by abstract syntax: read by every negotiation, changed by none."""
+    return {str(context.abstract_syntax): context for context in storage_contexts(extra_sop_classes)}
+
+
 def _end_if_idle(association: ReceivingAssociation) -> None:
     if not association.is_busy:
-        association.end("stopping")
+        _end(association)
+
+
+def _end(association: ReceivingAssociation) -> None:
+    association.end("stopping")
 
 
 def _entity(config: ReceiverConfig) -> AE:

@@ -20,6 +20,7 @@ from network.dimse.upper_layer import UpperLayer
 logger = logging.getLogger(__name__)
 CONTEXTS_MAX = 128
 MAX_PDU_BYTES = 262_144
+END_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ class RequestedAssociation(Association):
         self.acse_timeout = timeouts.acse_seconds
         self.network_timeout = timeouts.network_seconds
 
+    @property
+    def connection(self) -> _ConnectingSocket:
+        """The TCP connection, also when pynetdicom has let go of it."""
+        connection: _ConnectingSocket = self.dul.socket.created
+        return connection
+
+    def close(self) -> None:
+        """Give the descriptor back; pynetdicom forgets to when the peer has closed first."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.dul.kill_dul()
+        if self.dul.is_alive():
+            self.dul.join(END_SECONDS)
+        self.connection.close()
+
     def failure(self) -> AssociationError:
         """Why the association is no longer there."""
         if self.dul.abort_received:
@@ -110,19 +126,22 @@ def association(
     """
     pynetdicom_prepare()
     opened = _prepared(contexts, address, port, (calling_ae_title, called_ae_title), timeouts)
-    opened.request()
-    if opened.is_established:
-        with contextlib.suppress(OSError):
-            opened.dul.socket.created.settimeout(timeouts.network_seconds)
-        opened.start()
-    elif not opened.rejected_contexts:
-        raise _opening_failure(opened, address, port)
     try:
-        yield opened
-    except BaseException:
-        opened.abort()
-        raise
-    opened.release()
+        opened.request()
+        if opened.is_established:
+            with contextlib.suppress(OSError):
+                opened.connection.settimeout(timeouts.network_seconds)
+            opened.start()
+        elif not opened.rejected_contexts:
+            raise _opening_failure(opened, address, port)
+        try:
+            yield opened
+        except BaseException:
+            opened.abort()
+            raise
+        opened.release()
+    finally:
+        opened.close()
 
 
 def _prepared(
@@ -168,12 +187,11 @@ def _context(context_id: int, abstract_syntax: str, transfer_syntax: str) -> Pre
 
 
 def _opening_failure(opened: RequestedAssociation, address: str, port: int) -> AssociationError:
-    connection = opened.dul.socket.created
     if opened.is_rejected:
         answer = opened.acceptor.primitive
         return rejection_error(result=answer.result, source=answer.result_source, diagnostic=answer.diagnostic)
-    if connection.connect_failure is not None:
-        return connect_error(connection.connect_failure, address=address, port=port)
+    if opened.connection.connect_failure is not None:
+        return connect_error(opened.connection.connect_failure, address=address, port=port)
     failure = opened.failure()
     if failure.code == "response-timeout":
         return AssociationError(

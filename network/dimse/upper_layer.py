@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from typing import Any
 
 from pynetdicom.dul import DULServiceProvider
@@ -14,7 +15,7 @@ _A_ABORT_RECEIVED = "Evt16"
 _CONNECTION_CLOSED = "Evt17"
 _AWAITING_CLOSE = "Sta13"
 _DISCARDED_BYTES = 65_536
-_DISCARDED_READS = 16
+LINGER_SECONDS = 1.0
 
 
 class _ObservedStateMachine(StateMachine):
@@ -35,6 +36,7 @@ class UpperLayer(DULServiceProvider):
         self.daemon = True
         self.state_machine = _ObservedStateMachine(self)
         self.connection_lost = False
+        self._linger_until = 0.0
         self.abort_received = False
         self.abort_sent = False
 
@@ -57,17 +59,33 @@ class UpperLayer(DULServiceProvider):
             self.assoc.dimse.msg_queue.put((None, None))
 
     def _is_transport_event(self) -> bool:
-        """Once the last PDU is sent nothing that the peer still says matters: it is thrown away unparsed and the
-        connection closed. pynetdicom parses it, and so waits for a PDU that may never be whole.
+        """After our last PDU the peer has a moment to read it and to close; what it still says is thrown away.
+
+        pynetdicom parses it, and so may wait for a PDU that never ends; and it closes at once, upon which TCP may take
+        back what the peer has not read: the response to its last object, or the reason why it was refused.
         """
         if self.state_machine.current_state != _AWAITING_CLOSE or self.socket is None:
             return bool(super()._is_transport_event())
-        with contextlib.suppress(OSError):  # lost already
-            for _ in range(_DISCARDED_READS):
-                if not self.socket.ready or not self.socket.socket.recv(_DISCARDED_BYTES):
-                    break
-        self.socket.close()
-        return True
+        now = time.monotonic()
+        self._linger_until = self._linger_until or now + LINGER_SECONDS
+        if now >= self._linger_until or self._peer_has_closed(self._linger_until):
+            self.socket.close()
+            self.event_queue.put(_CONNECTION_CLOSED)
+            return True
+        return False
+
+    def _peer_has_closed(self, until: float) -> bool:
+        """Read and forget what waits; True when nothing can follow, or the peer does not stop."""
+        connection = self.socket.socket
+        if connection is None:
+            return True
+        try:
+            while self.socket.ready:
+                if not connection.recv(_DISCARDED_BYTES) or time.monotonic() >= until:
+                    return True
+        except OSError:
+            return True
+        return False
 
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
         pdu, event = super()._decode_pdu(bytestream)

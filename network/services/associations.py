@@ -1,5 +1,7 @@
 """The memory of associations."""
 
+from django.db.models import Q
+
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.services.audit import audit_record
@@ -39,7 +41,8 @@ def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRe
 
 
 def _history_trim() -> None:
-    keep = option("DICOM.CONNECTION_HISTORY")
-    edge = AssociationRecord.objects.order_by("-closed_at", "-id").values_list("closed_at", flat=True)[keep : keep + 1].first()
+    oldest_kept = AssociationRecord.objects.order_by("-closed_at", "-id").values_list("closed_at", "id")
+    edge = oldest_kept[option("DICOM.CONNECTION_HISTORY") :].first()
     if edge is not None:
-        AssociationRecord.objects.filter(closed_at__lte=edge).delete()
+        moment, pk = edge
+        AssociationRecord.objects.filter(Q(closed_at__lt=moment) | Q(closed_at=moment, pk__lte=pk)).delete()

@@ -72,7 +72,7 @@ class DatasetError(DicomError):
 
     def __init__(self, code: str, detail: str = "") -> None:
         self.detail = detail
-        advice = _ADVICE[code]
+        advice = _ADVICE.get(code, "The object cannot be accepted: quarantine it and check the sender.")
         super().__init__(f"{advice} ({detail})" if detail else advice, code=code)
 
     def copy(self) -> "DatasetError":

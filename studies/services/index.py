@@ -1,11 +1,11 @@
-"""The index: durable objects become rows, in batches. Total: whatever is wrong with one object never holds up the others."""
+"""The index: durable objects become rows, in batches. Whatever is wrong with one object never holds up the others."""
 
 import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 from django.db import InterfaceError, OperationalError, models, transaction
 
@@ -13,24 +13,50 @@ from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import AuditEventType, Severity
 from gateway_project.core.services.alerts import alert_open
 from gateway_project.core.services.audit import audit_record
-from studies.dicom import tags
-from studies.dicom.spool import Store
+from studies.dicom.header import Identity
+from studies.dicom.spool import SpoolError, Store
 from studies.models import Instance, Series, Study, StudyState
+from studies.services.describe import instance_attributes, series_attributes, study_describe
 from studies.services.receive import Indexable
 
 logger = logging.getLogger(__name__)
 
+ALERT = "index"
 TRANSIENT = (OperationalError, InterfaceError)
 
 
 @dataclass
 class Indexed:
-    """What a batch did: studies touched, rows made, and the names of files that no row needs (repeats)."""
+    """What a batch did: studies touched, rows made, repeats, names of files that no row needs, and what failed.
+
+    `failed` holds the incoming paths of objects that no row could be made for: they must not be released.
+    """
 
     study_ids: set[int] = field(default_factory=set)
     created: int = 0
     repeated: int = 0
     surplus: list[str] = field(default_factory=list)
+    failed: set[Path] = field(default_factory=set)
+
+    def add(self, other: "Indexed") -> None:
+        self.study_ids |= other.study_ids
+        self.created += other.created
+        self.repeated += other.repeated
+        self.surplus += other.surplus
+        self.failed |= other.failed
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One object of a batch, with what is asked of it again and again."""
+
+    item: Indexable
+    identity: Identity
+    name: str
+
+    @property
+    def incoming(self) -> Path:
+        return self.item.spooled.path
 
 
 def key_of(*uids: str) -> str:
@@ -39,50 +65,86 @@ def key_of(*uids: str) -> str:
 
 
 def object_name(item: Indexable) -> str:
-    study, series, _sop_class, _sop_instance = item.header.identity()
-    return Store.object_name(key_of(study), key_of(study, series), item.spooled.instance_key)
+    return _entry(item).name
+
+
+def _entry(item: Indexable) -> _Entry:
+    identity = item.header.identity()
+    study, series = identity.study_instance_uid, identity.series_instance_uid
+    return _Entry(item, identity, Store.object_name(key_of(study), key_of(study, series), item.spooled.instance_key))
 
 
 def index_objects(store: Store, items: Sequence[Indexable]) -> Indexed:
-    """Makes rows for durable objects; on return every one has its row and its place, or is a repeat of one that has.
+    """Makes rows for durable objects; on return every one has its row and its place, is a repeat of one that has, or is
+    named in `failed`, with an alert: those keep their incoming name, all others may be released.
 
-    Order: link into place, fsync the folders, commit the rows. A crash in between leaves the incoming name, from which the
-    same is done again: the names and keys come out the same. A row without a file cannot come to be.
-    Raises the database's OperationalError when it cannot be reached: nothing is done then, and all may be repeated.
+    Order: link into place, fsync the folders, commit the rows. A crash in between leaves the incoming name, from which
+    the same is done again: the names and keys come out the same. A row without a file cannot come to be.
+    Raises OperationalError, InterfaceError (the database cannot be reached) or a SpoolError that is not permanent (the
+    disk is full or fails): all may be repeated then, whatever was done already.
     """
-    if not items:
-        return Indexed()
-    names = [object_name(item) for item in items]
-    for item, name in zip(items, names, strict=True):
-        store.place(item.spooled.path, name)
-    store.sync(names)
-    failpoint("index.placed")
-    result = _index_bisecting(list(zip(items, names, strict=True)))
-    failpoint("index.committed")
+    result = Indexed()
+    placed = _placed(store, [_entry(item) for item in items], result)
+    if placed:
+        store.sync([entry.name for entry in placed])
+        failpoint("index.placed")
+        result.add(_index_bisecting(store, placed))
+        failpoint("index.committed")
     for name in result.surplus:
         store.remove(name)
+    if result.failed:
+        alert_open(
+            ALERT,
+            code="index-failed",
+            words="Stored objects could not be indexed. They are kept as they came; the next restart tries them again.",
+            severity=Severity.CRITICAL,
+        )
     return result
 
 
-def _index_bisecting(batch: list[tuple[Indexable, str]], *, minimal: bool = False) -> Indexed:
+def _placed(store: Store, entries: list[_Entry], result: Indexed) -> list[_Entry]:
+    """Those whose file has its place; one whose own file is at fault is put aside and does not hold up the others."""
+    placed = []
+    for entry in entries:
+        try:
+            store.place(entry.incoming, entry.name)
+        except SpoolError as error:
+            if not error.permanent:
+                raise
+            logger.error("object not placed", extra=_about(entry, error.code))  # noqa: TRY400 - the code says it all
+            result.failed.add(entry.incoming)
+        else:
+            placed.append(entry)
+    return placed
+
+
+def _about(entry: _Entry, error: str) -> dict[str, object]:
+    return {"error": error, "instance_key": entry.item.spooled.instance_key}
+
+
+def _index_bisecting(store: Store, batch: list[_Entry], *, minimal: bool = False) -> Indexed:
+    """All of the batch in one transaction; if that fails for an object's sake, in halves, down to the one at fault."""
     try:
         with transaction.atomic():
-            return _index_batch(batch, minimal=minimal)
+            return _index_batch(store, batch, minimal=minimal)
     except TRANSIENT:
         raise
-    except Exception as error:  # isolated below by bisection; a single one that fails even as a minimal row is raised
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is isolated and told, below
         if len(batch) == 1:
-            if minimal:
-                raise
-            return _index_minimal(batch, error)
+            return _index_minimal(store, batch[0], error, minimal=minimal)
         middle = len(batch) // 2
-        return _merge(_index_bisecting(batch[:middle]), _index_bisecting(batch[middle:]))
+        result = _index_bisecting(store, batch[:middle])
+        result.add(_index_bisecting(store, batch[middle:]))
+        return result
 
 
-def _index_minimal(batch: list[tuple[Indexable, str]], error: Exception) -> Indexed:
-    """An object whose attributes break the index gets a row with its identity only, and an alert."""
-    logger.error("object indexed minimally", extra={"error": type(error).__name__, "instance_key": batch[0][0].spooled.instance_key})
-    result = _index_bisecting(batch, minimal=True)
+def _index_minimal(store: Store, entry: _Entry, error: Exception, *, minimal: bool) -> Indexed:
+    """An object whose attributes break the index gets a row with its identity only, and an alert; at worst that alone."""
+    if minimal:
+        logger.error("object not indexed", extra=_about(entry, type(error).__name__))
+        return Indexed(failed={entry.incoming})
+    logger.error("object indexed minimally", extra=_about(entry, type(error).__name__))
+    result = _index_bisecting(store, [entry], minimal=True)
     for study_id in result.study_ids:
         alert_open(
             f"study:{study_id}:minimal",
@@ -93,42 +155,43 @@ def _index_minimal(batch: list[tuple[Indexable, str]], error: Exception) -> Inde
     return result
 
 
-def _merge(one: Indexed, other: Indexed) -> Indexed:
-    return Indexed(
-        one.study_ids | other.study_ids, one.created + other.created, one.repeated + other.repeated, one.surplus + other.surplus
-    )
-
-
-def _index_batch(batch: list[tuple[Indexable, str]], *, minimal: bool) -> Indexed:
-    by_study: dict[str, list[tuple[Indexable, str]]] = defaultdict(list)
-    for item, name in batch:
-        by_study[item.header.identity()[0]].append((item, name))
+def _index_batch(store: Store, batch: list[_Entry], *, minimal: bool) -> Indexed:
+    by_study: dict[str, list[_Entry]] = defaultdict(list)
+    for entry in batch:
+        by_study[entry.identity.study_instance_uid].append(entry)
     result = Indexed()
-    for study_uid in sorted(by_study):  # always in the same order, so that two receivers never wait for each other in a ring
-        _index_study(study_uid, by_study[study_uid], result, minimal=minimal)
+    # always in the same order, so that two receivers never wait for each other in a ring
+    for study_uid in sorted(by_study):
+        _index_study(store, study_uid, by_study[study_uid], result, minimal=minimal)
     return result
 
 
-def _index_study(study_uid: str, batch: list[tuple[Indexable, str]], result: Indexed, *, minimal: bool) -> None:
+def _index_study(store: Store, study_uid: str, batch: list[_Entry], result: Indexed, *, minimal: bool) -> None:
     """The Study row is locked first and its instances stay unstamped: settling sees all of them or none."""
     Study.objects.get_or_create(study_instance_uid=study_uid, defaults={"key": key_of(study_uid)})
     study = Study.objects.select_for_update().get(study_instance_uid=study_uid)
     result.study_ids.add(study.pk)
-    uids = {item.header.identity()[3] for item, _name in batch}
-    current = {i.sop_instance_uid: i for i in Instance.objects.filter(study=study, current=True, sop_instance_uid__in=uids)}
-    series_cache: dict[str, Series] = {}
+    by_key, current = _known(study, batch)
+    series = _series_for(study, batch, minimal=minimal)
     fresh: list[tuple[Indexable, Instance]] = []
-    for item, name in batch:
-        known = current.get(item.header.identity()[3])
-        if known is not None and known.sha256 == item.spooled.sha256:
-            _repeat(known, item, name, result)
+    superseded: list[Instance] = []
+    for entry in batch:
+        known = current.get(entry.identity.sop_instance_uid)
+        same = by_key.get(entry.item.spooled.instance_key)
+        if same is None and known is not None and known.sha256 == entry.item.spooled.sha256:
+            same = known
+        if same is not None:
+            _repeat(store, same, entry, result)
             continue
-        series = _series_for(study, item, series_cache, minimal=minimal)
-        instance = _instance_new(study, series, item, name, minimal=minimal)
+        instance = _instance_new(study, series[entry.identity.series_instance_uid], entry, minimal=minimal)
         if known is not None:
-            _supersede(study, known, instance)
+            instance.version = known.version + 1
+            known.current = False
+            superseded.append(known)
         current[instance.sop_instance_uid] = instance
-        fresh.append((item, instance))
+        fresh.append((entry.item, instance))
+    if superseded:
+        _supersede(study, superseded)
     if fresh:
         Instance.objects.bulk_create([instance for _item, instance in fresh])
         result.created += len(fresh)
@@ -136,23 +199,54 @@ def _index_study(study_uid: str, batch: list[tuple[Indexable, str]], result: Ind
         _study_update(study, fresh, minimal=minimal)
 
 
-def _repeat(known: Instance, item: Indexable, name: str, result: Indexed) -> None:
-    """The same content again: no new row and nothing to upload; a file that was deleted since is made good."""
+def _known(study: Study, batch: list[_Entry]) -> tuple[dict[str, Instance], dict[str, Instance]]:
+    """Rows that these very objects have already (indexed before a crash could release them), by their key, and the
+    current versions of the instances they are of, by UID."""
+    keys = {entry.item.spooled.instance_key for entry in batch}
+    uids = {entry.identity.sop_instance_uid for entry in batch}
+    rows = list(
+        Instance.objects.filter(study=study).filter(
+            models.Q(key__in=keys) | models.Q(current=True, sop_instance_uid__in=uids)
+        )
+    )
+    by_key = {row.key: row for row in rows if row.key in keys}
+    return by_key, {row.sop_instance_uid: row for row in rows if row.current}
+
+
+def _repeat(store: Store, known: Instance, entry: _Entry, result: Indexed) -> None:
+    """The same content again: no new row and nothing to upload. A file that was deleted, or is lost, is made good."""
     result.repeated += 1
-    if known.path == name:  # this very object, indexed before a crash could release its incoming name
-        return
-    if known.file_deleted_at is not None:
-        Instance.objects.filter(pk=known.pk).update(path=name, key=item.spooled.instance_key, file_deleted_at=None)
-        return
-    result.surplus.append(name)
+    itself = known.path == entry.name  # this very object: its file has just been given its place again
+    if not itself and known.file_deleted_at is None and (known.pk is None or _file_whole(store, known)):
+        result.surplus.append(entry.name)
+    elif not itself or known.file_deleted_at is not None:
+        known.path, known.key, known.file_deleted_at = entry.name, entry.item.spooled.instance_key, None
+        known.save(update_fields=["path", "key", "file_deleted_at"])
 
 
-def _supersede(study: Study, known: Instance, instance: Instance) -> None:
-    """Another content under a known SOP Instance UID: the newest is current, the older one is kept (never overwritten)."""
-    instance.version = known.version + 1
-    known.current = False
-    if known.pk is not None:
-        Instance.objects.filter(pk=known.pk).update(current=False)
+def _file_whole(store: Store, known: Instance) -> bool:
+    """Whether the file that the row names is there, and not shorter than its data set. One system call."""
+    try:
+        if store.size(known.path) >= known.size_bytes:
+            return True
+    except SpoolError as error:
+        if not error.permanent:
+            raise
+    alert_open(
+        f"instance:{known.pk}:lost",
+        code="file-lost",
+        words="A stored object's file was missing or cut short; the object came again, and its file was made good.",
+        severity=Severity.CRITICAL,
+        link=f"/studies/{known.study_id}/",
+    )
+    return False
+
+
+def _supersede(study: Study, superseded: Sequence[Instance]) -> None:
+    """Another content under a known SOP Instance UID: the newest is current, the older one is kept as it is."""
+    known = [instance.pk for instance in superseded if instance.pk is not None]
+    if known:
+        Instance.objects.filter(pk__in=known).update(current=False)
     alert_open(
         f"study:{study.pk}:changed",
         code="instance-changed",
@@ -162,65 +256,35 @@ def _supersede(study: Study, known: Instance, instance: Instance) -> None:
     )
 
 
-def _fit(model: type[models.Model], values: dict[str, Any]) -> dict[str, Any]:
-    """Cuts texts to their columns: a value that is too long must not cost the object its row."""
-    fitted = {}
-    for name, value in values.items():
-        limit = getattr(model._meta.get_field(name), "max_length", None)
-        fitted[name] = value[:limit] if isinstance(value, str) and limit else value
-    return fitted
+def _series_for(study: Study, batch: Sequence[_Entry], *, minimal: bool) -> dict[str, Series]:
+    """The series of a batch by UID, made where they are not there; the Study row's lock makes this ours alone."""
+    first = {entry.identity.series_instance_uid: entry.item.header for entry in reversed(batch)}
+    found = {s.series_instance_uid: s for s in Series.objects.filter(study=study, series_instance_uid__in=first)}
+    for uid, header in first.items():
+        if uid not in found:
+            attributes = {} if minimal else series_attributes(header)
+            key = key_of(study.study_instance_uid, uid)
+            found[uid] = Series.objects.create(study=study, series_instance_uid=uid, key=key, **attributes)
+    return found
 
 
-def _small(value: int | None) -> int | None:
-    return value if value is not None and -(2**31) <= value < 2**31 else None
-
-
-def _series_for(study: Study, item: Indexable, cache: dict[str, Series], *, minimal: bool) -> Series:
-    header = item.header
-    uid = header.identity()[1]
-    if uid not in cache:
-        attributes = {
-            "modality": header.text(tags.MODALITY),
-            "series_number": _small(header.integer(tags.SERIES_NUMBER)),
-            "series_description": header.text(tags.SERIES_DESCRIPTION),
-            "body_part_examined": header.text(tags.BODY_PART_EXAMINED),
-            "protocol_name": header.text(tags.PROTOCOL_NAME),
-            "station_name": header.text(tags.STATION_NAME),
-            "manufacturer": header.text(tags.MANUFACTURER),
-            "series_date": header.date(tags.SERIES_DATE),
-            "series_time": header.time(tags.SERIES_TIME),
-        }
-        defaults = {} if minimal else _fit(Series, attributes)
-        defaults["key"] = key_of(study.study_instance_uid, uid)
-        cache[uid], _created = Series.objects.get_or_create(study=study, series_instance_uid=uid, defaults=defaults)
-    return cache[uid]
-
-
-def _instance_new(study: Study, series: Series, item: Indexable, name: str, *, minimal: bool) -> Instance:
-    header, spooled, arrival = item.header, item.spooled, item.arrival
-    attributes = {
-        "instance_number": _small(header.integer(tags.INSTANCE_NUMBER)),
-        "number_of_frames": _small(header.integer(tags.NUMBER_OF_FRAMES)),
-        "rows": _small(header.integer(tags.ROWS)),
-        "columns": _small(header.integer(tags.COLUMNS)),
-        "flags": ",".join(header.flags),
-    }
-    _study, _series, sop_class, sop_instance = header.identity()
+def _instance_new(study: Study, series: Series, entry: _Entry, *, minimal: bool) -> Instance:
+    spooled, arrival = entry.item.spooled, entry.item.arrival
     return Instance(
         study=study,
         series=series,
-        sop_instance_uid=sop_instance,
-        sop_class_uid=sop_class,
-        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        sop_instance_uid=entry.identity.sop_instance_uid,
+        sop_class_uid=entry.identity.sop_class_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid[:64],
         key=spooled.instance_key,
-        path=name,
+        path=entry.name,
         size_bytes=spooled.size_bytes,
         sha256=spooled.sha256,
         source_ae_title=arrival.source_ae_title[:16],
         receiving_ae_title=arrival.receiving_ae_title[:16],
         association_id=arrival.association_id[:40],
-        received_at=item.received_at,
-        **({} if minimal else _fit(Instance, attributes)),
+        received_at=entry.item.received_at,
+        **({} if minimal else instance_attributes(entry.item.header)),
     )
 
 
@@ -237,15 +301,18 @@ def _series_count(instances: Iterable[Instance]) -> None:
 
 def _study_update(study: Study, fresh: Sequence[tuple[Indexable, Instance]], *, minimal: bool) -> None:
     received = [instance.received_at for _item, instance in fresh]
+    conflict = study.conflict
+    latest = [study.received_at] if study.instance_count else []
     study.instance_count += sum(instance.version == 1 for _item, instance in fresh)
     study.size_bytes += sum(instance.size_bytes for _item, instance in fresh)
     study.series_count = study.series.count()
-    study.received_at = max(received) if study.open_since is None else max(study.received_at, *received)
+    study.received_at = max([*received, *latest])
     study.open_since = min([*received, *([study.open_since] if study.open_since else [])])
     study.source_ae_title = fresh[-1][1].source_ae_title
     if not minimal:
         for item, _instance in fresh:
-            _study_describe(study, item)
+            study_describe(study, item.header)
+        _conflict_tell(study, known_before=conflict)
     if study.state != StudyState.RECEIVING:
         study.state, study.state_since = StudyState.RECEIVING, min(received)
     study.reason = ""
@@ -258,39 +325,11 @@ def _study_update(study: Study, fresh: Sequence[tuple[Indexable, Instance]], *, 
     )
 
 
-STUDY_TEXTS = {
-    "patient_name": tags.PATIENT_NAME,
-    "patient_id": tags.PATIENT_ID,
-    "issuer_of_patient_id": tags.ISSUER_OF_PATIENT_ID,
-    "patient_sex": tags.PATIENT_SEX,
-    "accession_number": tags.ACCESSION_NUMBER,
-    "study_id": tags.STUDY_ID,
-    "study_description": tags.STUDY_DESCRIPTION,
-    "referring_physician_name": tags.REFERRING_PHYSICIAN_NAME,
-    "institution_name": tags.INSTITUTION_NAME,
-}
-
-
-def _study_describe(study: Study, item: Indexable) -> None:
-    """Fills what is still empty: the first instance that tells something is believed; another patient is flagged."""
-    header = item.header
-    patient_id = header.text(tags.PATIENT_ID)
-    if study.patient_id and patient_id and patient_id[:64] != study.patient_id and not study.conflict:
-        study.conflict = True
+def _conflict_tell(study: Study, *, known_before: bool) -> None:
+    if study.conflict and not known_before:
         alert_open(
             f"study:{study.pk}:conflict",
             code="patient-conflict",
             words="The instances of one study name different patients. Nothing was merged or changed.",
             link=f"/studies/{study.pk}/",
         )
-    found = _fit(Study, {name: header.text(tag) for name, tag in STUDY_TEXTS.items()})
-    found["study_date"] = header.date(tags.STUDY_DATE)
-    found["study_time"] = header.time(tags.STUDY_TIME)
-    found["patient_birth_date"] = header.date(tags.PATIENT_BIRTH_DATE)
-    for name, value in found.items():
-        if value and not getattr(study, name):
-            setattr(study, name, value)
-    modality = header.text(tags.MODALITY)
-    modalities = [m for m in study.modalities.split("\\") if m]
-    if modality and modality not in modalities:
-        study.modalities = "\\".join([*modalities, modality])[:128]

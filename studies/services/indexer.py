@@ -4,12 +4,13 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import Severity
-from gateway_project.core.services.alerts import alert_open
+from gateway_project.core.services.alerts import alert_heal, alert_open
 from studies.dicom.spool import Intake, SpoolError, Store
 from studies.services.index import TRANSIENT, index_objects
 from studies.services.receive import Indexable
@@ -19,12 +20,14 @@ logger = logging.getLogger(__name__)
 BATCH_OBJECTS = 200
 BATCH_SECONDS = 0.2
 RETRY_SECONDS = 1.0
+ALERT = "indexer"
 
 
 class Indexer:
     """`add` never waits. A batch begins 0.2 s after its first object, at 200 objects, or at once when someone flushes.
 
-    When the database cannot be reached the objects wait (they are durable), and the backlog grows until receiving refuses.
+    When the database or the store fails the objects wait (they are durable), and the backlog grows until receiving
+    refuses. What fails for its own sake keeps its incoming name, with an alert, until the next recovery.
     """
 
     def __init__(self, store: Store, intake: Intake) -> None:
@@ -32,6 +35,8 @@ class Indexer:
         self._intake = intake
         self._waiting: deque[Indexable] = deque()
         self._under_way = 0
+        self._added = 0
+        self._trouble = False
         self._changed = threading.Condition()
         self._hurry = False
         self._stopping = False
@@ -46,17 +51,25 @@ class Indexer:
     def add(self, item: Indexable) -> None:
         with self._changed:
             self._waiting.append(item)
+            self._added += 1
             if len(self._waiting) in (1, BATCH_OBJECTS):
                 self._changed.notify_all()
 
     def flush(self, *, timeout_seconds: float = 2.0) -> bool:
-        """Has everything added so far indexed at once; waits at most `timeout_seconds`, answers whether it is done."""
+        """Has everything added so far indexed at once; waits at most `timeout_seconds`, answers whether it is done.
+
+        What others add meanwhile is not waited for.
+        """
         with self._changed:
-            if self.backlog() == 0:
-                return True
-            self._hurry = True
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: self.backlog() == 0, timeout_seconds)
+            mine = self._added
+            if self._done() < mine:
+                self._hurry = True
+                self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._done() >= mine, timeout_seconds)
+
+    def _done(self) -> int:
+        """How many of those added are dealt with; they are taken in the order in which they came."""
+        return self._added - self.backlog()
 
     def stop(self, *, timeout_seconds: float = 10.0) -> None:
         """Indexes what waits, then ends. What cannot be done in time is done by the next start's recovery."""
@@ -101,23 +114,46 @@ class Indexer:
                 self._waiting.clear()  # durable where they are: the next start recovers them
 
     def _index(self, batch: list[Indexable]) -> list[Indexable]:
-        """Answers what must be tried again. Objects that fail for their own sake stay in their incoming batch for recovery."""
+        """Answers what must be tried again. What fails for its own sake keeps its incoming name, for recovery."""
         close_old_connections()
         try:
-            index_objects(self._store, batch)
-        except (*TRANSIENT, SpoolError) as error:
+            failed = index_objects(self._store, batch).failed
+            self._healed()
+        except TRANSIENT as error:
             logger.warning("index cannot write", extra={"error": type(error).__name__, "waiting": len(batch)})
+            return batch
+        except SpoolError as error:
+            logger.warning("index cannot place", extra={"error": error.code, "waiting": len(batch)})
+            self._troubled(
+                code=error.code, words="The store fails while objects are indexed: they wait. Check its disk."
+            )
             return batch
         except Exception:  # the outermost loop of the indexer: they are durable, and recovery tries them again
             logger.exception("index failed", extra={"objects": len(batch)})
-            alert_open(
-                "index",
+            self._troubled(
                 code="index-failed",
-                words=f"{len(batch)} stored objects could not be indexed. They are safe; the next restart tries them again.",
-                severity=Severity.CRITICAL,
+                words=f"{len(batch)} stored objects could not be indexed. They are kept; the next restart tries them again.",
             )
             return []
-        for item in batch:
-            self._intake.release(item.spooled.path)
+        self._release(item for item in batch if item.spooled.path not in failed)
         failpoint("index.released")
         return []
+
+    def _release(self, items: Iterable[Indexable]) -> None:
+        for item in items:
+            try:
+                self._intake.release(item.spooled.path)
+            except SpoolError as error:  # it is indexed; the next recovery sees that by its key
+                logger.warning("object not released", extra={"error": error.code})
+
+    def _troubled(self, *, code: str, words: str) -> None:
+        try:
+            alert_open(ALERT, code=code, words=words, severity=Severity.CRITICAL)
+            self._trouble = True
+        except DatabaseError:
+            logger.exception("alert not written")
+
+    def _healed(self) -> None:
+        if self._trouble:
+            self._trouble = False
+            alert_heal(ALERT)

@@ -40,13 +40,16 @@ def quarantine_record(
         row = QuarantinedObject.objects.get(sha256=sha256)
         audit_record(
             AuditEventType.DATA_IMPORT,
-            actor=f"ae:{origin.source_ae_title}",
+            actor=f"ae:{origin.source_ae_title[:16]}",
             subject=f"quarantine:{row.pk}",
             detail={"code": code, "bytes": size_bytes},
             outcome="refused",
         )
     alert_open(
-        "quarantine", code="quarantined", words="Objects were refused and are kept in quarantine.", link="/admin/studies/quarantinedobject/"
+        "quarantine",
+        code="quarantined",
+        words="Objects were refused and are kept in quarantine.",
+        link="/admin/studies/quarantinedobject/",
     )
     logger.warning("object quarantined", extra={"quarantine_id": row.pk, "code": code, "bytes": size_bytes})
     return row

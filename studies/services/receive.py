@@ -12,8 +12,9 @@ from django.utils.timezone import now as time_now
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.options import option
 from studies.dicom.errors import DatasetError
-from studies.dicom.part10 import file_meta
-from studies.dicom.scan import DatasetScanner, Header
+from studies.dicom.header import Header
+from studies.dicom.part10 import ae_title_clean, file_meta
+from studies.dicom.scan import DatasetScanner
 from studies.dicom.spool import Intake, PartFile, SpooledObject, SpoolError, Store
 from studies.dicom.uids import uid_clean
 from studies.services.quarantine import quarantine_record
@@ -50,7 +51,8 @@ class Indexable:
 class ReceiveError(Exception):
     """Why an object was not taken in. `busy`: not its fault, the sender may try again later.
 
-    `mismatch`: command and data set do not belong together (PS3.4 B.2.3, A900); otherwise it cannot be understood (Cxxx).
+    `mismatch`: command and data set do not belong together (PS3.4 B.2.3, A900); otherwise it cannot be understood
+    (Cxxx).
     """
 
     def __init__(self, message: str, *, code: str, busy: bool = False, mismatch: bool = False) -> None:
@@ -85,8 +87,8 @@ class InstanceReceiver:
     def receive(self, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> SpooledObject:
         """Returns only when the object is readable, whole and durable: the caller may answer Success.
 
-        An object that cannot be understood is kept in quarantine and ReceiveError is raised. One that could not be stored
-        leaves nothing behind. After a crash: before the rename nothing is kept, after it the object is adopted.
+        An object that cannot be understood is kept in quarantine and ReceiveError is raised. One that could not be
+        stored leaves nothing behind. After a crash: before the rename nothing is kept, after it the object is adopted.
         """
         self.admit()
         try:
@@ -147,7 +149,7 @@ class InstanceReceiver:
 
 
 def identity_check(header: Header, *, sop_class_uid: str, sop_instance_uid: str) -> None:
-    """The object says who it is, and it is what was announced. Raises DatasetError (PS3.4 B.2.3: A900 on a mismatch)."""
+    """The object says who it is, and it is what was announced (PS3.4 B.2.3: A900 if not). Raises DatasetError."""
     _study, _series, sop_class, sop_instance = header.identity()
     if sop_instance != uid_clean(sop_instance_uid):
         raise DatasetError("instance-uid-differs")
@@ -160,9 +162,17 @@ def _meta(arrival: Arrival) -> bytes:
         sop_class_uid=uid_clean(arrival.sop_class_uid),
         sop_instance_uid=uid_clean(arrival.sop_instance_uid),
         transfer_syntax_uid=arrival.transfer_syntax_uid,
-        source_ae_title=arrival.source_ae_title,
-        receiving_ae_title=arrival.receiving_ae_title,
+        source_ae_title=_ae_title(arrival.source_ae_title),
+        receiving_ae_title=_ae_title(arrival.receiving_ae_title),
     )
+
+
+def _ae_title(title: str) -> str:
+    """A title that the file meta may not hold is left out: nobody's object is refused for its sender's name."""
+    try:
+        return ae_title_clean(title)
+    except DatasetError:
+        return ""
 
 
 def _busy(error: SpoolError) -> ReceiveError:

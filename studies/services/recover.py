@@ -1,4 +1,4 @@
-"""Recovery: what a killed receiver left behind is thrown away, adopted or quarantined - never lost, never in silence."""
+"""Recovery: what a killed receiver left is thrown away, adopted or quarantined - never lost, never in silence."""
 
 import logging
 from collections.abc import Iterator
@@ -8,11 +8,16 @@ from typing import BinaryIO
 
 from django.utils.timezone import now
 
-from studies.dicom.errors import DicomError
+from gateway_project.core.models import Severity
+from gateway_project.core.services.alerts import alert_heal, alert_open
+from studies.dicom.errors import DatasetError
+from studies.dicom.header import Header
 from studies.dicom.part10 import FileMeta, file_meta_read
-from studies.dicom.scan import DatasetScanner, Header
-from studies.dicom.spool import Abandoned, SpooledObject, Store, abandoned, file_hash
+from studies.dicom.scan import DatasetScanner
+from studies.dicom.spool import Abandoned, SpooledObject, SpoolError, Store, abandoned, file_hash
+from studies.services.index import ALERT as INDEX_ALERT
 from studies.services.index import index_objects
+from studies.services.indexer import ALERT as INDEXER_ALERT
 from studies.services.quarantine import quarantine_record
 from studies.services.receive import Arrival, Indexable, identity_check
 
@@ -20,37 +25,64 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 BATCH_OBJECTS = 200
+ALERT = "recovery"
 
 
 @dataclass
 class Recovered:
-    """Counts of one recovery: owners whose lock was free, parts thrown away, objects adopted and quarantined."""
+    """Counts of one recovery: owners whose lock was free, parts thrown away, objects adopted, quarantined, and left.
+
+    Left is what could be neither read nor indexed now: it keeps its place, and the next recovery tries it again.
+    """
 
     owners: int = 0
     parts: int = 0
     adopted: int = 0
     quarantined: int = 0
+    left: int = 0
 
 
 def spool_recover(store: Store) -> Recovered:
     """Takes over every dead receiver's incoming batches. May be repeated, may be killed anywhere, may race.
 
     A `.part` was never acknowledged and is removed. A whole object may have been: it is validated again and indexed (or
-    found indexed), or quarantined with a reason.
+    found indexed), or quarantined with a reason. Raises the database's OperationalError and InterfaceError.
     """
     result = Recovered()
     for dead in abandoned(store):
-        result.owners += 1
-        result.parts += dead.discard_parts()
-        for batch in _batches(dead):
-            _adopt(dead, store, batch, result)
-        dead.finish()
+        with dead:
+            result.owners += 1
+            result.parts += dead.discard_parts()
+            for batch in _batches(dead):
+                _adopt(dead, store, batch, result)
     if result.owners:
         logger.warning(
             "spool recovered",
-            extra={"owners": result.owners, "parts": result.parts, "adopted": result.adopted, "quarantined": result.quarantined},
+            extra={
+                "owners": result.owners,
+                "parts": result.parts,
+                "adopted": result.adopted,
+                "quarantined": result.quarantined,
+                "left": result.left,
+            },
         )
+        _tell(result)
     return result
+
+
+def _tell(result: Recovered) -> None:
+    """Whoever recovers sees all that a dead receiver left, so what was told of it before is healed or told anew."""
+    alert_heal(INDEX_ALERT)
+    alert_heal(INDEXER_ALERT)
+    if not result.left:
+        alert_heal(ALERT)
+        return
+    alert_open(
+        ALERT,
+        code="recovery-left",
+        words=f"{result.left} stored objects could not be read or indexed. They are kept; check the disk and the log.",
+        severity=Severity.CRITICAL,
+    )
 
 
 def _batches(dead: Abandoned) -> Iterator[list[Path]]:
@@ -69,14 +101,37 @@ def _adopt(dead: Abandoned, store: Store, paths: list[Path], result: Recovered) 
     for path in paths:
         try:
             items.append(object_read(path))
-        except DicomError as error:
-            _quarantine(store, path, error)
-            dead.release(path)
-            result.quarantined += 1
-    index_objects(store, items)
+        except DatasetError as error:
+            _refused(dead, store, path, error, result)
+        except (SpoolError, OSError) as error:  # the disk's fault, not the object's: nothing is decided about it now
+            logger.error("abandoned object not readable", extra=_about(path, error))  # noqa: TRY400
+            result.left += 1
+    try:
+        failed = index_objects(store, items).failed
+    except SpoolError as error:
+        logger.error("abandoned objects not placed", extra={"error": error.code, "objects": len(items)})  # noqa: TRY400
+        result.left += len(items)
+        return
     for item in items:
-        dead.release(item.spooled.path)
-    result.adopted += len(items)
+        if item.spooled.path not in failed:
+            dead.release(item.spooled.path)
+    result.adopted += len(items) - len(failed)
+    result.left += len(failed)
+
+
+def _refused(dead: Abandoned, store: Store, path: Path, error: DatasetError, result: Recovered) -> None:
+    try:
+        _quarantine(store, path, error)
+    except (SpoolError, OSError) as failed:
+        logger.error("abandoned object not quarantined", extra=_about(path, failed))  # noqa: TRY400
+        result.left += 1
+        return
+    dead.release(path)
+    result.quarantined += 1
+
+
+def _about(path: Path, error: SpoolError | OSError) -> dict[str, object]:
+    return {"instance_key": path.stem, "error": error.code if isinstance(error, SpoolError) else error.errno}
 
 
 def object_read(path: Path) -> Indexable:
@@ -112,14 +167,14 @@ def _scan(stream: BinaryIO, meta: FileMeta) -> Header:
     return scanner.finish()
 
 
-def _quarantine(store: Store, path: Path, error: DicomError) -> None:
+def _quarantine(store: Store, path: Path, error: DatasetError) -> None:
     """Under the hash of its data set where the file meta can be read, as a receiver would have kept it."""
     origin, offset = Arrival("", "", "", "", "", "", ""), 0
     try:
         with path.open("rb") as stream:
             meta = file_meta_read(stream)
         origin, offset = _arrival(meta), meta.dataset_offset
-    except DicomError:
+    except DatasetError:
         logger.warning("abandoned object has no readable file meta", extra={"instance_key": path.stem})
     sha256, size_bytes = file_hash(path, offset)
     store.quarantine(path, sha256=sha256)

@@ -3,8 +3,8 @@
 import logging
 from datetime import datetime
 
-from django.db import transaction
-from django.db.models import Count, Min, Max, Sum
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Count, Max, Min, Sum
 
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import AuditEventType
@@ -24,7 +24,14 @@ def studies_settle_due(*, now: datetime, limit: int = 200) -> list[StudyRevision
     settled = []
     for study in selectors.studies_due(now=now)[:limit]:
         quiet = (now - study.received_at).total_seconds() >= selectors.quiet_seconds(study)
-        revision = study_settle(study.pk, now=now, reason=REASON_QUIET if quiet else REASON_OPEN, seen_at=study.received_at)
+        reason = REASON_QUIET if quiet else REASON_OPEN
+        try:
+            revision = study_settle(study.pk, now=now, reason=reason, seen_at=study.received_at)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # a sweep: one study's fault must not keep the others; the next sweep tries it again
+            logger.exception("study not settled", extra={"study": study.pk})
+            continue
         if revision is not None:
             settled.append(revision)
     return settled
@@ -47,6 +54,9 @@ def study_settle(
             count=Count("pk"), size=Sum("size_bytes"), first=Min("received_at"), last=Max("received_at")
         )
         if not sums["count"]:
+            if study.open_since is not None:  # nothing is open: it must not be looked at for ever
+                study.open_since = None
+                study.save(update_fields=["open_since"])
             return None
         latest = study.revisions.aggregate(number=Max("number"))["number"] or 0
         revision = StudyRevision.objects.create(
@@ -88,7 +98,9 @@ def revision_dispatched(revision: StudyRevision, *, now: datetime) -> bool:
 
 def study_state_set(study_id: int, *, state: str, reason: str, now: datetime) -> bool:
     """Writes the projected state; answers whether it changed. The reason is free of PHI."""
-    changed = Study.objects.filter(pk=study_id).exclude(state=state).update(state=state, state_since=now, reason=reason[:400])
+    changed = (
+        Study.objects.filter(pk=study_id).exclude(state=state).update(state=state, state_since=now, reason=reason[:400])
+    )
     if not changed:
         Study.objects.filter(pk=study_id).exclude(reason=reason[:400]).update(reason=reason[:400])
     return bool(changed)

@@ -63,18 +63,18 @@ def test_another_process_sees_a_change_by_its_version() -> None:
 
 def test_value_that_does_not_fit_changes_nothing() -> None:
     with pytest.raises(OptionError):
-        option_set("QUEUE.MAX_ATTEMPTS", 0, actor="x")
+        option_set("UPLOAD.MAX_ATTEMPTS", -1, actor="x")
     assert not ConfigOverride.objects.exists()
     assert audited() == []
 
 
 def test_option_that_the_environment_sets_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATEWAY_QUEUE__MAX_ATTEMPTS", "4")
-    with pytest.raises(OptionLockedError, match="GATEWAY_QUEUE__MAX_ATTEMPTS"):
-        option_set("QUEUE.MAX_ATTEMPTS", 3, actor="x")
+    monkeypatch.setenv("GATEWAY_UPLOAD__MAX_ATTEMPTS", "4")
+    with pytest.raises(OptionLockedError, match="GATEWAY_UPLOAD__MAX_ATTEMPTS"):
+        option_set("UPLOAD.MAX_ATTEMPTS", 3, actor="x")
     with pytest.raises(OptionLockedError):
-        option_clear("QUEUE.MAX_ATTEMPTS", actor="x")
-    assert option("QUEUE.MAX_ATTEMPTS") == 4
+        option_clear("UPLOAD.MAX_ATTEMPTS", actor="x")
+    assert option("UPLOAD.MAX_ATTEMPTS") == 4
 
 
 def test_secret_is_nowhere_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_command_lists_every_option_and_prints_the_page_of_settings() -> None:
 
 def test_check_warns_of_a_mistyped_variable_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment_names_check() == []
-    monkeypatch.setenv("GATEWAY_QUEUE__MAX_ATTEMPT", "value-not-shown")
+    monkeypatch.setenv("GATEWAY_UPLOAD__MAX_ATTEMPT", "value-not-shown")
     (warning,) = environment_names_check()
     assert warning.id == "core.W001"
-    assert "GATEWAY_QUEUE__MAX_ATTEMPTS" in (warning.hint or "")
+    assert "GATEWAY_UPLOAD__MAX_ATTEMPTS" in (warning.hint or "")
     assert "value-not-shown" not in str(warning)

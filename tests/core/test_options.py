@@ -363,8 +363,7 @@ def test_cores_own_options_are_the_ones_that_something_reads() -> None:
         "LOG.CONSOLE_LEVEL": "INFO",
         "LOG.FILE_LEVEL": "INFO",
         "LOG.MAX_ARCHIVE_FILES": 14,
-        "QUEUE.MAX_ATTEMPTS": 20,
-        "QUEUE.RETRY_COEFFICIENT": 10.0,
+        "QUEUE.LEASE_SECONDS": 60.0,
     }
     with pytest.raises(OptionError):
         core_options.INSTANCE_ID.validate("two\nlines")

@@ -110,6 +110,17 @@ class LocalReceiver:
                     socket_send(self.channel, Ticket(number, host, port), connection)
 
 
+def receiver_command(directory: Path, options: str, descriptor: int) -> list[str]:
+    return [sys.executable, "-m", "tests.network.receiver_program", str(descriptor), str(directory), options]
+
+
+def read_events(directory: Path, *names: str) -> list[dict[str, Any]]:
+    """What the receiver programs of this directory have told, oldest first."""
+    path = directory / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [event for line in lines if (event := json.loads(line))["event"] in names]
+
+
 class Gateway:
     """An acceptor in a thread of this process, with receiver processes that write into `directory`."""
 
@@ -124,9 +135,7 @@ class Gateway:
         self.endpoints: list[tuple[str, int]] = []
 
     def command(self, _index: int, descriptor: int) -> list[str]:
-        return [
-            sys.executable, "-m", "tests.network.receiver_program", str(descriptor), str(self.directory), self.options
-        ]  # fmt: skip
+        return receiver_command(self.directory, self.options, descriptor)
 
     @property
     def peer(self) -> dict[str, Any]:
@@ -134,9 +143,7 @@ class Gateway:
         return {"address": host, "port": port, "calling_ae_title": "MODALITY", "called_ae_title": "GATEWAY"}
 
     def events(self, *names: str) -> list[dict[str, Any]]:
-        path = self.directory / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [event for line in lines if (event := json.loads(line))["event"] in names]
+        return read_events(self.directory, *names)
 
     def __enter__(self) -> "Gateway":
         self.thread.start()

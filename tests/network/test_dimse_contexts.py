@@ -2,12 +2,12 @@
 
 import pytest
 from pydicom.uid import (
+    MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
-    MPEG2MPML,
 )
 from pynetdicom import AllStoragePresentationContexts, build_context
 

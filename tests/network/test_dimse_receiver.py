@@ -197,9 +197,11 @@ def test_p01_silent_connection_ends_at_artim():
 
 
 def test_half_a_pdu_header_ends_too():
-    with LocalReceiver(FakePort(), acse_seconds=0.3) as local:
-        with raw_connection(local.address, b"\x01\x00\x00") as connection:
-            assert connection.recv(1) == b""
+    with (
+        LocalReceiver(FakePort(), acse_seconds=0.3) as local,
+        raw_connection(local.address, b"\x01\x00\x00") as connection,
+    ):
+        assert connection.recv(1) == b""
 
 
 def test_16_silent_connections_do_not_stop_an_echo():
@@ -249,12 +251,11 @@ def test_message_that_was_not_negotiated_is_answered_with_an_abort():
 )
 def test_d05_d06_uids_of_the_command_reach_the_port_unchanged(sop_class_uid: str, sop_instance_uid: str):
     port = FakePort(answer=lambda _request: StoreResult(statuses.DATASET_MISMATCH))
-    with LocalReceiver(port) as local:
-        with raw_connection(local.address, associate_request()) as connection:
-            assert read_pdu(connection)[0] == A_ASSOCIATE_AC
-            command = store_command(sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
-            connection.sendall(data_pdu(3, command) + data_pdu(2, b"xy"))
-            kind, body = read_pdu(connection)
+    with LocalReceiver(port) as local, raw_connection(local.address, associate_request()) as connection:
+        assert read_pdu(connection)[0] == A_ASSOCIATE_AC
+        command = store_command(sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
+        connection.sendall(data_pdu(3, command) + data_pdu(2, b"xy"))
+        kind, body = read_pdu(connection)
     assert kind == P_DATA
     assert statuses.DATASET_MISMATCH.to_bytes(2, "little") in body
     (request,) = port.requests
@@ -265,11 +266,13 @@ def test_d05_d06_uids_of_the_command_reach_the_port_unchanged(sop_class_uid: str
 def test_storing_in_a_verification_context_is_refused_without_the_port():
     port = FakePort()
     contexts = ((VERIFICATION, (ImplicitVRLittleEndian,)),)
-    with LocalReceiver(port) as local:
-        with raw_connection(local.address, associate_request(contexts=contexts)) as connection:
-            assert read_pdu(connection)[0] == A_ASSOCIATE_AC
-            connection.sendall(data_pdu(3, store_command()) + data_pdu(2, b"xy"))
-            _kind, body = read_pdu(connection)
+    with (
+        LocalReceiver(port) as local,
+        raw_connection(local.address, associate_request(contexts=contexts)) as connection,
+    ):
+        assert read_pdu(connection)[0] == A_ASSOCIATE_AC
+        connection.sendall(data_pdu(3, store_command()) + data_pdu(2, b"xy"))
+        _kind, body = read_pdu(connection)
     assert statuses.SOP_CLASS_NOT_SUPPORTED.to_bytes(2, "little") in body
     assert port.requests == []
 
@@ -281,11 +284,13 @@ def test_syntax_is_chosen_by_the_peers_order():
         ("1.2.3.4", ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     ):
         port = FakePort()
-        with LocalReceiver(port) as local:
-            with raw_connection(local.address, associate_request(contexts=((CT_IMAGE, offered),))) as connection:
-                assert read_pdu(connection)[0] == A_ASSOCIATE_AC
-                connection.sendall(data_pdu(3, store_command()) + data_pdu(2, b"xy"))
-                assert read_pdu(connection)[0] == P_DATA
+        with (
+            LocalReceiver(port) as local,
+            raw_connection(local.address, associate_request(contexts=((CT_IMAGE, offered),))) as connection,
+        ):
+            assert read_pdu(connection)[0] == A_ASSOCIATE_AC
+            connection.sendall(data_pdu(3, store_command()) + data_pdu(2, b"xy"))
+            assert read_pdu(connection)[0] == P_DATA
         known = [syntax for syntax in offered if syntax != "1.2.3.4"]
         assert port.requests[0].transfer_syntax_uid == known[0]
 
@@ -311,9 +316,7 @@ def test_s06_stop_finishes_the_object_under_way_and_refuses_the_next(tmp_path: P
 
             def send() -> None:
                 try:
-                    scu.send_instances(
-                        [tmp_path / "a.dcm", tmp_path / "b.dcm"], on_result=results.append, **local.peer
-                    )
+                    scu.send_instances([tmp_path / "a.dcm", tmp_path / "b.dcm"], on_result=results.append, **local.peer)
                 except AssociationError as exc:
                     failures.append(exc)
 
@@ -326,7 +329,6 @@ def test_s06_stop_finishes_the_object_under_way_and_refuses_the_next(tmp_path: P
             sender.join(20)
         local.serving.join(20)
         assert not local.serving.is_alive()
-    print(failures, port.closed)
     assert [result.status for result in results] == [statuses.SUCCESS]
     assert [failure.code for failure in failures] == ["association-aborted"]
     assert {summary.reason for _peer, summary in port.closed} == {"stopping"}

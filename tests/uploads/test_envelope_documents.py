@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -277,6 +278,26 @@ def test_runs_have_keys_of_their_own():
     assert len({run._session_key for run in runs}) == len({run.run_id for run in runs}) == 5
     headers = [json.loads(base64url_decode(run.key_documents[0].content.split(b".")[0])) for run in runs]
     assert len({header["epk"]["x"] for header in headers}) == 5
+
+
+@pytest.mark.parametrize(("iv", "ciphertext"), [(bytes(12), bytes(16)), (bytes(16), b""), (bytes(16), bytes(15))])
+def test_lengths_that_the_cipher_cannot_take_are_refused(iv, ciphertext):
+    from uploads.envelope.unseal import _aead_decrypt
+
+    tag = aead.aead_tag(ciphertext, key=bytes(64), iv=iv, aad=b"")
+    assert refusal(_aead_decrypt, ciphertext, tag, key=bytes(64), iv=iv, aad=b"") == "authentication-failed"
+
+
+def test_wrapped_key_of_another_length_is_refused():
+    """A right wrap around 32 octets: the content key of A256CBC-HS512 has 64."""
+    header = json.loads(base64url_decode(KEY_DOCUMENT.split(b".")[0]))
+    agreed = {"apu": b"gateway-1", "apv": b"vault-1"}
+    wrapping_key = jose.key_agree(RECIPIENT, header["epk"], **agreed)
+    parts = KEY_DOCUMENT.split(b".")
+    parts[1] = base64url_encode(aes_key_wrap(wrapping_key, bytes(32))).encode()
+    tag = aead.aead_tag(base64url_decode(parts[3]), key=bytes(32), iv=base64url_decode(parts[2]), aad=parts[0])
+    parts[4] = base64url_encode(tag).encode()
+    assert refusal(Opener(RECIPIENT).add_key, b".".join(parts)) == "authentication-failed"
 
 
 def test_padding_is_checked_after_the_tag():

@@ -43,6 +43,15 @@ def test_tokens_of_any_other_form_are_refused(token, code):
     assert refusal(jose.jws_verify, token, GATEWAY_JWK, typ="gve1-test") == code
 
 
+def test_signature_is_132_octets_and_no_more():
+    """A zero octet before s would leave its value as it is."""
+    signing_input, signature = TOKEN.rsplit(".", 1)
+    octets = base64url_decode(signature)
+    assert refusal(jose.signature_check, signing_input.encode(), octets, GATEWAY_JWK) == ""
+    longer = octets[:66] + b"\x00" + octets[66:]
+    assert refusal(jose.signature_check, signing_input.encode(), longer, GATEWAY_JWK) == "signature-invalid"
+
+
 def test_token_of_another_signer_is_refused_even_under_the_pinned_name():
     forged = header_changed(jose.jws_sign(b"payload", VAULT, typ="gve1-test"), kid=thumbprint(GATEWAY_JWK))
     assert refusal(jose.jws_verify, forged, GATEWAY_JWK, typ="gve1-test") == "signature-invalid"

@@ -89,8 +89,9 @@ def test_fingerprint_is_the_thumbprint_for_people():
     assert keys.base64url_encode(bytes.fromhex("".join(groups))) == thumbprint({**JWK, "kid": "theirs"})
 
 
-def test_key_file_comes_back_and_is_for_its_owner_only(tmp_path):
-    previous = os.umask(0)
+@pytest.mark.parametrize("mask", [0o000, 0o777])
+def test_key_file_comes_back_and_is_for_its_owner_only(tmp_path, mask):
+    previous = os.umask(mask)
     try:
         private_key_write(tmp_path / "identity.pem", RECIPIENT)
     finally:

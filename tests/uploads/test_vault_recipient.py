@@ -41,9 +41,7 @@ def _stored(directory: Path, identity: PrivateKey, upload: SealedUpload, *, comm
     for name, content in upload.files.items():
         digest = hashlib.sha256(content).hexdigest()
         source = io.BytesIO(content)
-        store.put(
-            upload.upload_id, name, source, gateway_id="gateway-01", size_bytes=len(content), sha256=digest
-        )
+        store.put(upload.upload_id, name, source, gateway_id="gateway-01", size_bytes=len(content), sha256=digest)
     if commit:
         store.commit(upload.upload_id, upload.token, gateway=Gateway("gateway-01", "", jwk_from_key(identity)))
     return upload
@@ -173,15 +171,17 @@ def test_study_of_an_unexpected_gateway_is_refused(
 def test_c18_receipt_of_another_upload_is_refused(
     directory: Path, upload: SealedUpload, identity: PrivateKey, recipient: PrivateKey, tmp_path: Path
 ) -> None:
-    other = _stored(
-        directory, identity, sealed_upload([b"y"], identity=identity, recipients=[jwk_from_key(recipient)])
-    )
+    other = _stored(directory, identity, sealed_upload([b"y"], identity=identity, recipients=[jwk_from_key(recipient)]))
     path = upload_directory(directory, upload.upload_id) / "commit.json"
     record = json.loads(path.read_text())
-    record["receipt"] = json.loads((upload_directory(directory, other.upload_id) / "commit.json").read_text())["receipt"]
+    record["receipt"] = json.loads((upload_directory(directory, other.upload_id) / "commit.json").read_text())[
+        "receipt"
+    ]
     path.write_text(json.dumps(record))
     with _refused("receipt-mismatch"):
         upload_verify(directory, upload.upload_id)
+    with _refused("receipt-mismatch"):
+        open_upload(directory, upload.upload_id, private_key=recipient, target=tmp_path / "out")
 
 
 @pytest.mark.parametrize(

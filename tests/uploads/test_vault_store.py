@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.uploads.sealed_upload import SealedUpload, sealed_upload
-from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, thumbprint
 from uploads.envelope.errors import EnvelopeError
+from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, thumbprint
 from uploads.envelope.receipt import commitment_sign, receipt_verify
 from uploads.vault.errors import VaultStoreError, error_codes
 from uploads.vault.registry import (
@@ -35,7 +35,7 @@ from uploads.vault.registry import (
 from uploads.vault.store import VaultStore, upload_directory
 
 UPLOAD = "0123456789abcdef0123456789abcdef"
-TOKEN = "token-of-gateway-01"  # noqa: S105
+TOKEN = "token-of-gateway-01"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,9 @@ def gateway(identity: PrivateKey) -> Gateway:
     return Gateway("gateway-01", token_hash(TOKEN), jwk_from_key(identity))
 
 
-def _put(store: VaultStore, name: str, content: bytes, *, upload_id: str = UPLOAD, gateway_id: str = "gateway-01") -> bool:
+def _put(
+    store: VaultStore, name: str, content: bytes, *, upload_id: str = UPLOAD, gateway_id: str = "gateway-01"
+) -> bool:
     return store.put(
         upload_id,
         name,
@@ -158,7 +160,9 @@ def test_commit_gives_a_verifiable_receipt_and_repeats_it(
     assert _store(directory).state(upload.upload_id, gateway_id="gateway-01")[1] == receipt_token
 
 
-def test_c19_known_upload_with_another_map_is_refused(store: VaultStore, identity: PrivateKey, gateway: Gateway) -> None:
+def test_c19_known_upload_with_another_map_is_refused(
+    store: VaultStore, identity: PrivateKey, gateway: Gateway
+) -> None:
     upload = _one_upload(identity)
     _put_all(store, upload)
     store.commit(upload.upload_id, upload.token, gateway=gateway)
@@ -210,7 +214,8 @@ def test_commitment_for_anything_else_is_refused(
 ) -> None:
     upload = _one_upload(identity)
     _put_all(store, upload)
-    token = commitment_sign(dataclasses.replace(upload.commitment, **{field: value}), identity=identity)
+    other = dataclasses.replace(upload.commitment, **{field: value})  # type: ignore[arg-type]
+    token = commitment_sign(other, identity=identity)
     with _refused(code):
         store.commit(upload.upload_id, token, gateway=gateway)
 
@@ -295,7 +300,7 @@ def test_killed_at_every_durable_step_it_resumes(
     for name, content in upload.files.items():
         (tmp_path / "sealed" / name).write_bytes(content)
     jwk = json.dumps(gateway.jwk)
-    ended = subprocess.run(  # noqa: S603
+    ended = subprocess.run(
         [sys.executable, "-c", CRASHER, str(directory), upload.token, jwk, str(tmp_path / "sealed"), upload.upload_id],
         env={**os.environ, "GATEWAY_FAILPOINT": place},
         capture_output=True,

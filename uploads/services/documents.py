@@ -30,17 +30,24 @@ def study_message(study: Study) -> str:
 
 
 def study_map(job: UploadJob, parts: Iterable[UploadPart]) -> dict[str, Any]:
-    """Every current file of the study up to this revision: those of this upload, and references to earlier ones."""
+    """Every file of the study up to this revision: those of this upload, and references to earlier ones.
+
+    An object that came again with another content is listed with each version; the last one is marked `current`.
+    """
     own = {part.instance_id: part for part in parts if part.instance_id is not None}
     known = {**earlier_parts(job), **own}
     study = job.revision.study
+    instances = list(study_instances_through(job.revision))
+    latest = {i.sop_instance_uid: i.version for i in sorted(instances, key=lambda i: i.version)}
     return {
         "version": 1,
         "upload_id": job.upload_id,
         "study_instance_uid": study.study_instance_uid,
         "revision": job.revision.number,
         "previous": earlier_upload_ids(job),
-        "files": [_map_entry(i, known.get(i.pk)) for i in study_instances_through(job.revision)],
+        "files": [
+            _map_entry(i, known.get(i.pk)) | {"current": i.version == latest[i.sop_instance_uid]} for i in instances
+        ],
     }
 
 

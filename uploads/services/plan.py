@@ -51,7 +51,10 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
             retried += job_retry(QUEUE, job, now=now)
         if retried:
             audit_record(
-                AuditEventType.STUDY_STATE, actor=actor, subject=f"study:{study_id}", detail={"action": "retry", "uploads": retried}
+                AuditEventType.STUDY_STATE,
+                actor=actor,
+                subject=f"study:{study_id}",
+                detail={"action": "retry", "uploads": retried},
             )
             ring(NAME)
     return retried

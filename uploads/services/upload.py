@@ -87,7 +87,9 @@ class Upload:
         """The vault must still show the recipient's and its own key as they were pinned; otherwise the lane stops for good."""
         pinned = self._job.vault
         description = self._vault.describe()
-        if description.vault_id != pinned.vault_id or thumbprint(description.receipt_jwk) != thumbprint(pinned.receipt_jwk):
+        if description.vault_id != pinned.vault_id or thumbprint(description.receipt_jwk) != thumbprint(
+            pinned.receipt_jwk
+        ):
             raise JobFault(
                 "The vault shows another identity than the one pinned. Nothing was sent. Ask its operator before you resume.",
                 code="vault-identity-differs",

@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 COMMITMENT_BYTES_MAX = 48 * 1024 * 1024
 DISCARD_BYTES_MAX = 64 * 1024 * 1024
-"""How much of a refused body is read, so that its sender gets to see the refusal and not a reset connection."""
+"""Up to this size a refused body is read, so that its sender gets to see the refusal and not a reset connection."""
+STRANGER_BYTES_MAX = 1024 * 1024
+"""The same for those who have no token."""
 
 _STATUS = {
     "name-invalid": 400,
@@ -90,18 +92,20 @@ class _Body:
     missing: int
 
     def read(self, size: int, /) -> bytes:
-        block = self.source.read(min(size, self.missing))
+        try:
+            block = self.source.read(min(size, self.missing))
+        except OSError as error:  # the sender is silent or gone, which is no fault of the vault's
+            self.missing = 0
+            raise VaultStoreError("body-incomplete") from error
         self.missing -= len(block)
         return block
 
-    def discard(self) -> None:
-        """Reads what is left, up to a bound; a sender that is cut off in mid body would not see its answer."""
-        left = min(self.missing, DISCARD_BYTES_MAX)
-        while left:
-            block = self.read(min(65536, left))
-            if not block:
-                return
-            left -= len(block)
+    def discard(self, limit: int) -> None:
+        """Reads what is left, unless it is more than `limit`; a sender cut off in mid body would not see its answer."""
+        if self.missing > limit:
+            return
+        while self.missing and self.read(65536):
+            continue
 
 
 def make_app(directory: Path, *, vault_id: str, demonstration: bool) -> "WSGIApplication":
@@ -151,10 +155,10 @@ class VaultApp:
         return [answer.content]
 
     def _answer(self, environ: "WSGIEnvironment") -> _Answer:
-        body: _Body | None = None
+        body = _body(environ)
+        gateway: Gateway | None = None
         try:
             gateway = self._authenticate(environ)
-            body = _body(environ)  # only of those who may send one
             return self._dispatch(environ, gateway, body)
         except _ProblemError as error:
             answer = _problem(error.code, *_HTTP_PROBLEMS[error.code], allow=error.allow)
@@ -164,7 +168,7 @@ class VaultApp:
             logger.exception("vault.request-failed")
             answer = _problem("internal-error", *_HTTP_PROBLEMS["internal-error"])
         if body is not None:
-            _discard(body)
+            _discard(body, DISCARD_BYTES_MAX if gateway else STRANGER_BYTES_MAX)
         return answer
 
     def _dispatch(self, environ: "WSGIEnvironment", gateway: Gateway | None, body: "_Body | None") -> _Answer:
@@ -243,7 +247,7 @@ class VaultApp:
 
 def _body(environ: "WSGIEnvironment") -> _Body | None:
     length = environ.get("CONTENT_LENGTH", "")
-    if environ.get("HTTP_TRANSFER_ENCODING") or not re.fullmatch(r"[0-9]{1,15}", length):
+    if environ.get("HTTP_TRANSFER_ENCODING") or not re.fullmatch(r"[0-9]{1,18}", length):
         return None
     return _Body(environ["wsgi.input"], int(length))
 
@@ -260,10 +264,10 @@ def _digest(environ: "WSGIEnvironment") -> str:
     raise _ProblemError("digest-missing")
 
 
-def _discard(body: _Body) -> None:
+def _discard(body: _Body, limit: int) -> None:
     try:
-        body.discard()
-    except OSError:
+        body.discard(limit)
+    except VaultStoreError:
         logger.info("vault.body-lost")  # the sender is gone; there is nobody to answer
 
 

@@ -31,6 +31,7 @@ def vault_serve(
     port: int = 11115,
     workers: int = 1,
     threads: int = 8,
+    silence_seconds: int = SILENCE_SECONDS,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what it has begun, for 20 s at most; ends by SystemExit.
@@ -57,7 +58,7 @@ def vault_serve(
             "limit_request_line": 1024,
             "limit_request_fields": 40,
             "limit_request_field_size": 4096,
-            "when_ready": _when_ready(on_ready),
+            "when_ready": _when_ready(on_ready, silence_seconds),
             "proc_name": "vault",
             "errorlog": "-",
             "loglevel": "warning",
@@ -82,9 +83,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         return self._factory()
 
 
-def _when_ready(on_ready: Callable[[str], None] | None) -> Callable[[Any], None]:
+def _when_ready(on_ready: Callable[[str], None] | None, silence_seconds: int) -> Callable[[Any], None]:
     def ready(arbiter: Any) -> None:
-        limit = struct.pack("ll", SILENCE_SECONDS, 0)
+        limit = struct.pack("ll", silence_seconds, 0)
         for listener in arbiter.LISTENERS:
             # accepted sockets inherit these (socket(7)); gunicorn's own time-out does not end a silent body
             listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

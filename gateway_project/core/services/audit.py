@@ -2,19 +2,28 @@
 
 import hashlib
 import json
+import logging
+from datetime import UTC
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from gateway_project.core.logs import correlation_get
 from gateway_project.core.models import AuditEvent, AuditEventType, AuditSeal
 
+logger = logging.getLogger(__name__)
+
 GENESIS = "0" * 64
 
 
 def audit_record(
-    event: AuditEventType | str, *, actor: str, subject: str, detail: dict[str, Any] | None = None, outcome: str = "success"
+    event: AuditEventType | str,
+    *,
+    actor: str,
+    subject: str,
+    detail: dict[str, Any] | None = None,
+    outcome: str = "success",
 ) -> AuditEvent:
     """Writes one record in the caller's transaction: it stands if, and only if, what it tells of stands."""
     return AuditEvent.objects.create(
@@ -30,7 +39,7 @@ def audit_record(
 def audit_hash(previous: str, event: AuditEvent) -> str:
     content = {
         "uid": str(event.uid),
-        "at": event.at.isoformat(),
+        "at": event.at.astimezone(UTC).isoformat(),
         "event": event.event,
         "outcome": event.outcome,
         "actor": event.actor,
@@ -45,8 +54,20 @@ def audit_hash(previous: str, event: AuditEvent) -> str:
 def audit_seal_due(*, limit: int = 500) -> int:
     """Chains up to `limit` records that are not chained yet, in the order of their ids; answers how many.
 
-    May be repeated and may race: the sequence is the primary key, so a second sealer's batch fails whole.
+    May be repeated and may race: the sequence is the primary key, so a second sealer's batch fails whole and answers 0.
+    The new head goes to the log: whoever cuts off the chain's end would have to change the log too.
     """
+    try:
+        seals = _chained(limit)
+    except IntegrityError:
+        return 0
+    if seals:
+        head = seals[-1]
+        logger.info("audit sealed", extra={"records": len(seals), "sequence": head.sequence, "hash": head.hash})
+    return len(seals)
+
+
+def _chained(limit: int) -> list[AuditSeal]:
     with transaction.atomic():
         last = AuditSeal.objects.order_by("-sequence").first()
         sequence, previous = (last.sequence, last.hash) if last else (0, GENESIS)
@@ -56,19 +77,21 @@ def audit_seal_due(*, limit: int = 500) -> int:
             previous = audit_hash(previous, event)
             seals.append(AuditSeal(sequence=sequence, event=event, hash=previous))
         AuditSeal.objects.bulk_create(seals)
-    return len(seals)
+    return seals
 
 
 def audit_verify() -> int | None:
     """Recomputes the whole chain; answers the sequence of the first link that does not hold, None when all do.
 
-    A removed or changed record, a removed link and a reordering all break it. Records not chained yet are not judged.
+    A changed record, one removed, a removed link and a reordering all break it. Records not chained yet are not judged,
+    and a chain cut off at its end (links and records together) holds by itself: the logged heads tell of that.
     """
-    previous, expected = GENESIS, 0
+    previous, expected = GENESIS, 1
     for seal in AuditSeal.objects.select_related("event").order_by("sequence").iterator(chunk_size=1000):
-        expected += 1
         previous = audit_hash(previous, seal.event)
         if seal.sequence != expected or seal.hash != previous:
             return expected
-    highest = AuditSeal.objects.aggregate(highest=Max("sequence"))["highest"]
-    return None if highest in (None, expected) else expected
+        expected += 1
+    # a link whose record is gone is not in the join above
+    highest = AuditSeal.objects.aggregate(highest=Max("sequence"))["highest"] or 0
+    return expected if highest >= expected else None

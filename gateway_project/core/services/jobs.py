@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q, QuerySet
 
 from gateway_project.core.errors import JobFault, LeaseLostError
@@ -33,57 +33,70 @@ def jobs_ready(queue: Queue, *, now: datetime) -> QuerySet[Any]:
     """Jobs that could be claimed now, best first: due, and in a lane that is neither paused nor held nor open."""
     if not queue.enabled():
         return queue.model_class()._default_manager.none()
-    lane_open = Q(lane__paused=True) | Q(lane__held=True) | Q(lane__open_until__gt=now) | Q(lane__max_parallel=0)
+    shut = Q(lane__paused=True) | Q(lane__held=True) | Q(lane__open_until__gt=now) | Q(lane__max_parallel=0)
     return (
         queue.model_class()
         ._default_manager.filter(queue=queue.name, state=JobState.READY, run_after__lte=now)
-        .exclude(lane_open)
+        .exclude(shut)
         .order_by("priority", "run_after", "pk")
     )
+
+
+class _LaneFullError(Exception):
+    """The lane takes no further job at this moment."""
+
+    def __init__(self, lane_id: int) -> None:
+        super().__init__()
+        self.lane_id = lane_id
 
 
 def job_claim(queue: Queue, *, now: datetime) -> LeasedJob | None:
     """Takes one ready job under a new claim, its attempt counted; None when none is ready.
 
-    Never two claimers of one job: the UPDATE repeats the ready-condition. Never more than the lane's `max_parallel` under
-    way, and one only while its circuit is half open: the lane's row is locked while that is decided.
+    Never two claimers of one job: the UPDATE repeats the ready-condition. Never more than the lane's `max_parallel`
+    under way, and one only while its circuit is half open: the lane's row is locked while that is decided. However long
+    the line of a full lane is, another lane's job is found behind it.
     """
-    passed_lanes: set[int] = set()
-    candidates = jobs_ready(queue, now=now).values_list("pk", "lane_id")
-    for pk, lane_id in candidates[:CLAIM_CANDIDATES]:
-        if lane_id in passed_lanes:
-            continue
-        job = _claim_one(queue, pk, lane_id, now=now)
-        if job is not None:
-            return job
-        if lane_id is not None:
-            passed_lanes.add(lane_id)
-    if passed_lanes:
-        return _claim_beyond(queue, passed_lanes, now=now)
-    return None
-
-
-def _claim_beyond(queue: Queue, passed_lanes: set[int], *, now: datetime) -> LeasedJob | None:
-    """A full lane with a long line must not hide another lane's job behind its first candidates."""
-    others = jobs_ready(queue, now=now).exclude(lane_id__in=passed_lanes).values_list("pk", "lane_id")
-    for pk, lane_id in others[:CLAIM_CANDIDATES]:
-        job = _claim_one(queue, pk, lane_id, now=now)
-        if job is not None:
-            return job
-    return None
+    full: set[int] = set()
+    broken: set[int] = set()
+    while True:
+        ready = jobs_ready(queue, now=now).exclude(lane_id__in=full).exclude(pk__in=broken)
+        candidates = list(ready.values_list("pk", "lane_id")[:CLAIM_CANDIDATES])
+        if not candidates:
+            return None
+        for pk, lane_id in candidates:
+            if lane_id in full:
+                continue
+            try:
+                job = _claim_one(queue, pk, lane_id, now=now)
+            except _LaneFullError as error:
+                full.add(error.lane_id)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a job that cannot even be begun must not stop those behind it
+                broken.add(pk)
+                _alert_unclaimable(queue, pk, error)
+            else:
+                if job is not None:
+                    return job
 
 
 def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> LeasedJob | None:
+    """The job, claimed; None when another worker was faster. Raises _LaneFullError.
+
+    Lane before job before study: the order in which every transition locks, so that none waits for another in a ring.
+    """
     model = queue.model_class()
-    claim_id = uuid.uuid4()
     with transaction.atomic():
         if lane_id is not None and not _lane_has_room(model, lane_id, now=now):
-            return None
-        claimed = model._default_manager.filter(pk=pk, state=JobState.READY, run_after__lte=now).update(
+            raise _LaneFullError(lane_id)
+        claimed = model._default_manager.filter(
+            pk=pk, queue=queue.name, lane_id=lane_id, state=JobState.READY, run_after__lte=now
+        ).update(
             state=JobState.RUNNING,
-            claim_id=claim_id,
+            claim_id=uuid.uuid4(),
             attempts=F("attempts") + 1,
-            lease_until=now + timedelta(seconds=queue.lease_seconds),
+            lease_until=now + timedelta(seconds=queue.lease_seconds()),
             started_at=now,
             ended_at=None,
             progress_done=0,
@@ -99,6 +112,16 @@ def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> 
     return job
 
 
+def _alert_unclaimable(queue: Queue, pk: int, error: Exception) -> None:
+    logger.error("job cannot be claimed", extra={"queue": queue.name, "job_pk": pk, "error": type(error).__name__})
+    alert_open(
+        f"job:{queue.name}:{pk}",
+        code="job-unclaimable",
+        words=f"A job ({queue.name}) cannot be begun because of a fault in the gateway itself; the log tells what.",
+        severity=Severity.CRITICAL,
+    )
+
+
 def _lane_has_room(model: type[LeasedJob], lane_id: int, *, now: datetime) -> bool:
     lane = Lane.objects.select_for_update().get(pk=lane_id)
     if lane.paused or lane.held or (lane.open_until is not None and lane.open_until > now):
@@ -112,17 +135,19 @@ def _fenced(job: LeasedJob) -> QuerySet[Any]:
 
 
 def _transition(queue: Queue, job: LeasedJob, **values: Any) -> None:
-    """Writes a transition and what depends on it in one transaction, or raises LeaseLostError and writes nothing."""
+    """Writes a transition and what depends on it in one transaction, or raises LeaseLostError and writes nothing.
+
+    The caller's object is left alone, so that after a rollback it still names the claim that it holds.
+    """
     with transaction.atomic():
         if not _fenced(job).update(**values):
             raise LeaseLostError("another worker holds this job now")
-        job.refresh_from_db()
-        queue.changed_function()(job)
+        queue.changed_function()(type(job)._default_manager.get(pk=job.pk))
 
 
 def job_progress(queue: Queue, job: LeasedJob, *, done: int, total: int, now: datetime) -> None:
-    """Notes progress and renews the lease: a lease lives only while the work gets on. Raises LeaseLostError when fenced."""
-    lease_until = now + timedelta(seconds=queue.lease_seconds)
+    """Notes progress and renews the lease, which lives only while the work gets on. Raises LeaseLostError."""
+    lease_until = now + timedelta(seconds=queue.lease_seconds())
     if not _fenced(job).update(progress_done=done, progress_total=total, progress_at=now, lease_until=lease_until):
         raise LeaseLostError("another worker holds this job now")
 
@@ -138,14 +163,23 @@ def job_note(job: LeasedJob, **values: Any) -> None:
 def job_done(queue: Queue, job: LeasedJob, *, now: datetime, finish: Callable[[], None] | None = None) -> None:
     """Marks the job done together with `finish` (what the work's success writes), in one transaction."""
     with transaction.atomic():
+        if job.lane_id is not None:
+            lane_healed(job.lane_id, now=now)
         if finish is not None:
             finish()
         _transition(
-            queue, job, state=JobState.DONE, ended_at=now, lease_until=None, claim_id=None, crashes=0, error_code="", error_words=""
+            queue,
+            job,
+            state=JobState.DONE,
+            ended_at=now,
+            lease_until=None,
+            claim_id=None,
+            crashes=0,
+            error_code="",
+            error_words="",
         )
-        if job.lane_id is not None:
-            lane_healed(job.lane_id, now=now)
         alert_heal(job_subject(job))
+    job.refresh_from_db()
 
 
 def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) -> None:
@@ -177,13 +211,22 @@ def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) 
     else:
         wait = max(queue.delay(job.attempts), fault.retry_after_seconds or 0)
         _transition(queue, job, state=JobState.READY, run_after=now + timedelta(seconds=wait), **values)
+    job.refresh_from_db()
 
 
 def job_give_back(queue: Queue, job: LeasedJob, *, now: datetime) -> None:
     """A graceful stop: the attempt does not count and the job is ready again at once."""
     _transition(
-        queue, job, state=JobState.READY, run_after=now, attempts=F("attempts") - 1, lease_until=None, claim_id=None, ended_at=now
+        queue,
+        job,
+        state=JobState.READY,
+        run_after=now,
+        attempts=F("attempts") - 1,
+        lease_until=None,
+        claim_id=None,
+        ended_at=now,
     )
+    job.refresh_from_db()
 
 
 def job_retry(queue: Queue, job: LeasedJob, *, now: datetime) -> bool:
@@ -206,7 +249,12 @@ def jobs_expire(queue: Queue, *, now: datetime) -> int:
     model = queue.model_class()
     expired = 0
     for job in model._default_manager.filter(queue=queue.name, state=JobState.RUNNING, lease_until__lt=now)[:200]:
-        expired += _expire_one(queue, job, now=now)
+        try:
+            expired += _expire_one(queue, job, now=now)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # a sweep: one job's fault must not keep the others; the next sweep tries it again
+            logger.exception("job lease not expired", extra={"job": job_subject(job)})
     return expired
 
 

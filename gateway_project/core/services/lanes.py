@@ -23,31 +23,50 @@ def lane_ensure(name: str, *, title: str, max_parallel: int = 1) -> Lane:
 
 
 def lane_fault(
-    lane_id: int, *, code: str, words: str, now: datetime, hard_stop: bool = False, retry_after_seconds: float | None = None
+    lane_id: int,
+    *,
+    code: str,
+    words: str,
+    now: datetime,
+    hard_stop: bool = False,
+    retry_after_seconds: float | None = None,
 ) -> datetime:
-    """Opens the lane's circuit, for longer after each fault in a row; a hard stop holds it until a person resumes it."""
+    """Opens the lane's circuit, for longer after each fault in a row; a hard stop holds it until a person resumes it.
+
+    What comes in while the circuit is open already (jobs that were under way) is the same outage: it counts no further
+    fault, and never shortens the wait, least of all one that the peer asked for.
+    """
     with transaction.atomic():
         lane = Lane.objects.select_for_update().get(pk=lane_id)
-        lane.faults += 1
+        open_until = lane.open_until
+        if open_until is None or open_until <= now:
+            lane.faults += 1
         wait = max(schedule_delay(lane.faults, schedule=CIRCUIT_SCHEDULE), retry_after_seconds or 0)
-        lane.open_until = now + timedelta(seconds=wait)
+        lane.open_until = max(now + timedelta(seconds=wait), open_until or now)
+        if hard_stop or not lane.held:  # what a person must read first is not written over by what came after it
+            lane.fault_code, lane.fault_words = code, words[:400]
         lane.held = lane.held or hard_stop
-        lane.fault_code, lane.fault_words, lane.changed_at = code, words[:400], now
-        lane.save()
+        lane.changed_at = now
+        lane.save(update_fields=["faults", "open_until", "held", "fault_code", "fault_words", "changed_at"])
         alert_open(
             f"lane:{lane.name}",
-            code=code,
-            words=f"{lane.title}: {words}",
-            severity=Severity.CRITICAL if hard_stop else Severity.WARNING,
+            code=lane.fault_code,
+            words=f"{lane.title}: {lane.fault_words}",
+            severity=Severity.CRITICAL if lane.held else Severity.WARNING,
         )
-    logger.warning("lane fault", extra={"lane": lane.name, "code": code, "wait_seconds": round(wait), "held": lane.held})
+    logger.warning(
+        "lane fault", extra={"lane": lane.name, "code": code, "wait_seconds": round(wait), "held": lane.held}
+    )
     return lane.open_until
 
 
 def lane_healed(lane_id: int, *, now: datetime) -> None:
-    """Closes the circuit after a success; heals its alert. Costs one UPDATE that matches nothing while all is well."""
-    closed = Lane.objects.filter(pk=lane_id, faults__gt=0).update(
-        faults=0, open_until=None, held=False, fault_code="", fault_words="", changed_at=now
+    """Closes the circuit after a success; heals its alert. Costs one UPDATE that matches nothing while all is well.
+
+    A held lane stays held: a job that was under way when the hard stop came proves nothing about it.
+    """
+    closed = Lane.objects.filter(pk=lane_id, faults__gt=0, held=False).update(
+        faults=0, open_until=None, fault_code="", fault_words="", changed_at=now
     )
     if closed:
         alert_heal(f"lane:{Lane.objects.get(pk=lane_id).name}")
@@ -58,7 +77,9 @@ def lane_resume(lane: Lane, *, actor: str, now: datetime) -> None:
     with transaction.atomic():
         Lane.objects.filter(pk=lane.pk).update(paused=False, held=False, changed_at=now)
         Lane.objects.filter(pk=lane.pk, open_until__gt=now).update(open_until=now)
-        audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"lane:{lane.name}", detail={"action": "resume"})
+        audit_record(
+            AuditEventType.CONFIGURATION, actor=actor, subject=f"lane:{lane.name}", detail={"action": "resume"}
+        )
 
 
 def lane_pause(lane: Lane, *, actor: str, now: datetime) -> None:

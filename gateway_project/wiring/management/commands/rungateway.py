@@ -46,7 +46,11 @@ class Command(BaseCommand):
         if demonstration:
             lines.append("  Vault      DEMONSTRATION vault on loopback: for trying out, not for patients' data")
         if link := setup_link():
-            lines += ["", "  First, create the administrator (this link works once, on this machine):", f"    {web}{link}"]
+            lines += [
+                "",
+                "  First, create the administrator (this link works once, on this machine):",
+                f"    {web}{link}",
+            ]
         lines += ["", "  Try it: `make demo` in another terminal.   Stop: Ctrl-C.", ""]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()

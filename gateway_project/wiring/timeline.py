@@ -1,0 +1,172 @@
+"""What happened to a study, from its first object to the receipt, and what comes next."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from gateway_project.core.models import AuditEvent, AuditEventType, JobState, Lane
+from gateway_project.core.selectors import audit_tail_of
+from gateway_project.wiring.words import actor_words, count_words, duration_words, size_words
+from studies.models import Study, StudyRevision
+from studies.selectors import study_arrivals
+from uploads.models import UploadAttempt, UploadJob
+
+SAME_BURST = timedelta(minutes=2)
+# Told better by the rows themselves.
+TOLD_ELSEWHERE = ("settled", "dispatched", "uploaded")
+SETTLED_BECAUSE = {
+    "quiet": "nothing more had arrived for long enough",
+    "open-too-long": "it had been open for the longest time allowed",
+    "asked": "asked for by hand",
+}
+AUDIT_WORDS = {"retry": "Another try was asked for"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing on the timeline. Without `at` it lies ahead. `until`: counted down on the page."""
+
+    at: datetime | None
+    icon: str
+    tone: str
+    title: str
+    detail: str = ""
+    actor: str = ""
+    until: datetime | None = None
+    receipt_id: str = ""
+
+
+@dataclass(frozen=True)
+class _Burst:
+    """Objects of one source that came without a long pause between them."""
+
+    source: str
+    revision_id: int | None
+    first: datetime
+    last: datetime
+    count: int
+    size: int
+
+
+def study_timeline(study: Study, uploads: list[UploadJob], settles_at: datetime | None, now: datetime) -> list[Entry]:
+    """Oldest first, and after it what is to come. Three queries, whatever the study's size."""
+    entries = [_arrived(burst) for burst in _bursts(study_arrivals(study.pk))]
+    entries += [_settled(revision) for revision in study.revisions.order_by("number")]
+    for job in uploads:
+        entries += _upload_entries(job, several=len(uploads) > 1)
+    entries += _audited(audit_tail_of(f"study:{study.pk}", without_events=(AuditEventType.INSTANCES_TRANSFERRED,)))
+    entries.sort(key=lambda entry: entry.at or now)
+    return entries + _ahead(uploads, settles_at, now)
+
+
+def _bursts(rows: Iterable[dict[str, Any]]) -> list[_Burst]:
+    """A sender that opens an association for every object must not make a page of one line for each."""
+    bursts: list[_Burst] = []
+    for row in rows:
+        new = _Burst(
+            row["source_ae_title"], row["revision_id"], row["first"], row["last"], row["count"], row["size"] or 0
+        )
+        known = bursts[-1] if bursts else None
+        if (
+            known is not None
+            and (known.source, known.revision_id) == (new.source, new.revision_id)
+            and new.first - known.last < SAME_BURST
+        ):
+            bursts[-1] = replace(
+                known, last=max(known.last, new.last), count=known.count + new.count, size=known.size + new.size
+            )
+        else:
+            bursts.append(new)
+    return bursts
+
+
+def _arrived(burst: _Burst) -> Entry:
+    lasted = (burst.last - burst.first).total_seconds()
+    detail = size_words(burst.size)
+    if lasted >= 1:
+        detail = f"{detail} in {duration_words(lasted)}"
+        if burst.size >= 1_000_000:
+            detail = f"{detail}, {size_words(burst.size / lasted)}/s"
+    source = f" from {burst.source}" if burst.source else ""
+    return Entry(burst.first, "receiving", "note", f"{count_words(burst.count, 'object')} received{source}", detail)
+
+
+def _settled(revision: StudyRevision) -> Entry:
+    what = "Settled" if revision.number == 1 else f"Settled again as revision {revision.number}"
+    why = SETTLED_BECAUSE.get(revision.reason, revision.reason)
+    detail = f"{count_words(revision.instance_count, 'object')}, {size_words(revision.size_bytes)}; {why}"
+    return Entry(revision.settled_at, "settled", "note", what, detail, actor=actor_words(revision.actor))
+
+
+def _upload_entries(job: UploadJob, *, several: bool) -> list[Entry]:
+    target = f"vault {job.vault.name}"
+    which = f", revision {job.revision.number}" if several else ""
+    entries = [_attempt(attempt, f"{target}{which}") for attempt in job.tries.all()]
+    if job.receipt_at is not None:
+        entries.append(
+            Entry(
+                job.receipt_at,
+                "uploaded",
+                "ok",
+                f"Receipt of {target} verified{which}",
+                "The vault has signed for every file.",
+                receipt_id=job.receipt_id,
+            )
+        )
+    return entries
+
+
+def _attempt(attempt: UploadAttempt, target: str) -> Entry:
+    number = "" if attempt.number == 1 else f", attempt {attempt.number}"
+    sent = f"{count_words(attempt.files_sent, 'file')} sent, {size_words(attempt.bytes_sent)} sealed"
+    lasted = f" in {duration_words((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.ended_at else ""
+    if attempt.result == "running":
+        return Entry(attempt.started_at, "uploading", "run", f"Uploading to {target}{number}", f"{sent} so far")
+    if attempt.result == "done":
+        return Entry(attempt.started_at, "uploading", "note", f"Uploaded to {target}{number}", f"{sent}{lasted}")
+    if attempt.result == "interrupted":
+        words = attempt.error_words or "Nothing is lost: it goes on where it stopped."
+        return Entry(attempt.started_at, "again", "warn", f"Upload to {target} interrupted{number}", words)
+    words = attempt.error_words or "The reason is in the log."
+    return Entry(attempt.started_at, "stop", "bad", f"Upload to {target} failed{number}", words)
+
+
+def _audited(events: Iterable[AuditEvent]) -> list[Entry]:
+    entries = []
+    for event in events:
+        action = str(event.detail.get("action", ""))
+        if action not in TOLD_ELSEWHERE:
+            title = AUDIT_WORDS.get(action) or (action.capitalize() if action else event.event)
+            entries.append(Entry(event.at, "person", "note", title, actor=actor_words(event.actor)))
+    return entries
+
+
+def _ahead(uploads: list[UploadJob], settles_at: datetime | None, now: datetime) -> list[Entry]:
+    entries = []
+    if settles_at is not None:
+        entries.append(Entry(None, "settled", "next", "Settles, if nothing more arrives", until=max(settles_at, now)))
+    for job in uploads:
+        if job.state == JobState.READY:
+            entries.append(_waiting(job, now))
+    return entries
+
+
+def _waiting(job: UploadJob, now: datetime) -> Entry:
+    title = f"Upload to vault {job.vault.name}"
+    words, until = _lane_waits(job.vault.lane, now)
+    if words:
+        return Entry(None, "uploading", "next", title, words, until=until)
+    if job.run_after > now:
+        return Entry(None, "again", "next", f"Next try of the upload to vault {job.vault.name}", until=job.run_after)
+    return Entry(None, "uploading", "next", title, "Waits for its turn.")
+
+
+def _lane_waits(lane: Lane, now: datetime) -> tuple[str, datetime | None]:
+    if lane.held:
+        return f"The way to the vault waits for a person: {lane.fault_words}", None
+    if lane.paused:
+        return "The way to the vault is paused by a person.", None
+    if lane.open_until is not None and lane.open_until > now:
+        return f"The way to the vault rests after a fault: {lane.fault_words}", lane.open_until
+    return "", None

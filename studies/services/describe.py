@@ -1,0 +1,94 @@
+"""What the index says of an object: columns of study, series and instance, from a header that is not to be trusted."""
+
+from typing import Any
+
+from django.db import models
+
+from studies.dicom import tags
+from studies.dicom.header import Header
+from studies.models import Instance, Series, Study
+
+STUDY_TEXTS = {
+    "patient_name": tags.PATIENT_NAME,
+    "patient_id": tags.PATIENT_ID,
+    "issuer_of_patient_id": tags.ISSUER_OF_PATIENT_ID,
+    "patient_sex": tags.PATIENT_SEX,
+    "accession_number": tags.ACCESSION_NUMBER,
+    "study_id": tags.STUDY_ID,
+    "study_description": tags.STUDY_DESCRIPTION,
+    "referring_physician_name": tags.REFERRING_PHYSICIAN_NAME,
+    "institution_name": tags.INSTITUTION_NAME,
+}
+
+
+STUDY_DATES = {"study_date": tags.STUDY_DATE, "patient_birth_date": tags.PATIENT_BIRTH_DATE}
+
+
+def study_describe(study: Study, header: Header) -> None:
+    """Fills what is still empty: the first instance that tells something is believed; another patient is flagged.
+
+    Changes the object only; only what is empty is decoded, for this is done for every instance.
+    """
+    patient_id = header.text(tags.PATIENT_ID)
+    if study.patient_id and patient_id and _cut(Study, "patient_id", patient_id) != study.patient_id:
+        study.conflict = True
+    for name, tag in STUDY_TEXTS.items():
+        if not getattr(study, name):
+            setattr(study, name, _cut(Study, name, header.text(tag)))
+    for name, tag in STUDY_DATES.items():
+        if getattr(study, name) is None:
+            setattr(study, name, header.date(tag))
+    if study.study_time is None:
+        study.study_time = header.time(tags.STUDY_TIME)
+    _modality_add(study, header.text(tags.MODALITY))
+
+
+def _modality_add(study: Study, modality: str) -> None:
+    known = [m for m in study.modalities.split("\\") if m]
+    together = "\\".join([*known, modality])
+    if modality and modality not in known and len(together) <= _limit(Study, "modalities"):
+        study.modalities = together
+
+
+def series_attributes(header: Header) -> dict[str, Any]:
+    attributes = {
+        "modality": header.text(tags.MODALITY),
+        "series_number": _small(header.integer(tags.SERIES_NUMBER)),
+        "series_description": header.text(tags.SERIES_DESCRIPTION),
+        "body_part_examined": header.text(tags.BODY_PART_EXAMINED),
+        "protocol_name": header.text(tags.PROTOCOL_NAME),
+        "station_name": header.text(tags.STATION_NAME),
+        "manufacturer": header.text(tags.MANUFACTURER),
+        "series_date": header.date(tags.SERIES_DATE),
+        "series_time": header.time(tags.SERIES_TIME),
+    }
+    return _fit(Series, attributes)
+
+
+def instance_attributes(header: Header) -> dict[str, Any]:
+    attributes = {
+        "instance_number": _small(header.integer(tags.INSTANCE_NUMBER)),
+        "number_of_frames": _small(header.integer(tags.NUMBER_OF_FRAMES)),
+        "rows": _small(header.integer(tags.ROWS)),
+        "columns": _small(header.integer(tags.COLUMNS)),
+        "flags": ",".join(header.flags),
+    }
+    return _fit(Instance, attributes)
+
+
+def _fit(model: type[models.Model], values: dict[str, Any]) -> dict[str, Any]:
+    """Cuts texts to their columns: a value that is too long must not cost the object its row."""
+    return {name: _cut(model, name, value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _cut(model: type[models.Model], name: str, text: str) -> str:
+    return text[: _limit(model, name)]
+
+
+def _limit(model: type[models.Model], name: str) -> int:
+    limit: int = getattr(model._meta.get_field(name), "max_length", None) or 0
+    return limit
+
+
+def _small(value: int | None) -> int | None:
+    return value if value is not None and -(2**31) <= value < 2**31 else None

@@ -1,0 +1,114 @@
+"""The serving process: one silent peer does not stop the others, one server per directory, a graceful stop."""
+
+import base64
+import hashlib
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from uploads.envelope.keys import jwk_from_key, key_generate
+from uploads.vault.registry import gateway_register, vault_create
+
+UPLOAD = "0123456789abcdef0123456789abcdef"
+TOKEN = "token-of-gateway-01"
+SERVE = """
+import sys
+from pathlib import Path
+from uploads.vault.server import vault_serve
+vault_serve(Path(sys.argv[1]), vault_id="vault-01", demonstration=True, port=0, threads=1, silence_seconds=1,
+            on_ready=lambda url: print(url, flush=True))
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    vault_create(tmp_path / "vault", vault_id="vault-01", demonstration=True)
+    gateway_register(tmp_path / "vault", gateway_id="gateway-01", token=TOKEN, jwk=jwk_from_key(key_generate()))
+    return tmp_path / "vault"
+
+
+@contextmanager
+def _served(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    command = [sys.executable, "-c", SERVE, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            yield process, int(line.rpartition(":")[2])
+        finally:
+            process.terminate()
+            process.communicate(timeout=25)
+
+
+def _connect(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+
+def test_silent_peers_free_the_only_thread(directory: Path) -> None:
+    with _served(directory) as (_, port):
+        for start in (b"GET /v1/ HT", f"PUT /v1/uploads/{UPLOAD}/a HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+                      f"Content-Length: 10\r\nContent-Digest: sha-256=:{'A' * 43}=:\r\n\r\nabc".encode()):  # fmt: skip
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+                silent.sendall(start)
+                connection = _connect(port)
+                connection.request("GET", "/v1/")  # waits until the silent one is let go
+                assert connection.getresponse().status == 200
+                connection.close()
+    assert list((directory / "parts").iterdir()) == []
+
+
+def test_second_server_on_the_same_directory_is_refused(directory: Path) -> None:
+    with _served(directory):
+        command = [sys.executable, "-m", "uploads.vault", "serve", "--directory", str(directory)]
+        command += ["--vault-id", "vault-01", "--demonstration", "--port", "0"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert "store-locked" in ended.stderr
+
+
+def test_used_port_is_refused_at_once(directory: Path, tmp_path: Path) -> None:
+    with _served(directory) as (_, port):
+        command = [sys.executable, "-m", "uploads.vault", "serve", "--directory", str(tmp_path / "other")]
+        command += ["--vault-id", "vault-02", "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert "address-unusable" in ended.stderr
+
+
+def test_told_to_stop_it_finishes_what_it_has_begun(directory: Path) -> None:
+    content = b"x" * 1000
+    with _served(directory) as (process, port):
+        connection = _connect(port)
+        connection.putrequest("PUT", f"/v1/uploads/{UPLOAD}/a")
+        digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        connection.putheader("Authorization", f"Bearer {TOKEN}")
+        connection.putheader("Content-Digest", f"sha-256=:{digest}:")
+        connection.putheader("Content-Length", str(len(content)))
+        connection.endheaders(content[:500])
+        _wait_for(lambda: any((directory / "parts").iterdir()))
+        process.terminate()
+        connection.send(content[500:])
+        assert connection.getresponse().status == 201
+        connection.close()
+        assert process.wait(timeout=25) == 0
+    assert (directory / "uploads" / UPLOAD[:2] / UPLOAD / "files" / "a").read_bytes() == content
+
+
+def test_start_sweeps_what_a_crash_left(directory: Path) -> None:
+    (directory / "parts" / "0123.part").write_bytes(b"half a body")
+    with _served(directory):
+        assert list((directory / "parts").iterdir()) == []
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.01)

@@ -1,0 +1,99 @@
+"""Admin of vaults and uploads. A vault's pins and token are not changed from a form."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.models import AuditEventType
+from gateway_project.core.roles import actor_of
+from gateway_project.core.services.audit import audit_record
+from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+
+
+@admin.register(Vault, site=site)
+class VaultAdmin(AdministratorAdmin):
+    list_display = ("name", "base_url", "vault_id", "required", "enabled", "demonstration", "recipient_key_id")
+    fields = (
+        "name",
+        "required",
+        "enabled",
+        "base_url",
+        "vault_id",
+        "recipient_key_id",
+        "token_state",
+        "demonstration",
+        "lane",
+        "created_at",
+    )
+    readonly_fields = (
+        "base_url",
+        "vault_id",
+        "recipient_key_id",
+        "token_state",
+        "demonstration",
+        "lane",
+        "created_at",
+    )
+    list_select_related = ("lane",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Vault | None = None) -> tuple[str, ...]:
+        """The demonstration vault is found again by its name at every start."""
+        return ("name", *self.readonly_fields) if obj is not None and obj.demonstration else self.readonly_fields
+
+    @admin.display(description="token")
+    def token_state(self, vault: Vault) -> str:
+        return "set" if vault.token else "not set"
+
+    def save_model(self, request: HttpRequest, obj: Vault, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+        super().save_model(request, obj, form, change)
+        detail = {"action": "vault changed", **{name: getattr(obj, name) for name in form.changed_data}}
+        audit_record(
+            AuditEventType.CONFIGURATION, actor=actor_of(request.user), subject=f"vault:{obj.pk}", detail=detail
+        )
+
+
+class AttemptInline(admin.TabularInline):
+    model = UploadAttempt
+    fields = ("number", "started_at", "ended_at", "result", "error_words", "files_sent", "bytes_sent")
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return site.has_permission(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(UploadJob, site=site)
+class UploadJobAdmin(ReadOnlyAdmin):
+    list_display = ("id", "vault", "revision", "state", "attempts", "run_after", "error_words", "receipt_id", "receipt_at")
+    list_select_related = ("vault", "revision")
+    list_filter = ("state", "vault")
+    search_fields = ("=upload_id", "=receipt_id", "=revision__study__study_instance_uid")
+    inlines = (AttemptInline,)
+    ordering = ("-id",)
+
+
+@admin.register(UploadAttempt, site=site)
+class UploadAttemptAdmin(ReadOnlyAdmin):
+    list_display = ("id", "job", "number", "started_at", "ended_at", "result", "error_words", "files_sent", "bytes_sent")
+    list_select_related = ("job",)
+    list_filter = ("result",)
+    search_fields = ("=job__upload_id",)
+    ordering = ("-id",)
+
+
+@admin.register(UploadPart, site=site)
+class UploadPartAdmin(ReadOnlyAdmin):
+    list_display = ("id", "name", "job", "size_bytes", "staged_at", "confirmed_at")
+    list_select_related = ("job",)
+    search_fields = ("=job__upload_id", "=file_id", "=sha256")
+    ordering = ("-id",)
