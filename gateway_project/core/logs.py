@@ -104,6 +104,13 @@ def log_levels_apply() -> None:
         root.setLevel(min(handler.level for handler in ours))
 
 
+def console_silence() -> None:
+    """From now on this process logs to its files alone: for commands whose console is for people."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if handler.name == "console"]:
+        root.removeHandler(handler)
+
+
 def logs_rotate_due(directory: Path) -> list[Path]:
     """Rotates full log files into `archive` beside them, keeping LOG.MAX_ARCHIVE_FILES of each kind; for the ticker."""
     from gateway_project.core.options import option

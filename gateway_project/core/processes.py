@@ -81,14 +81,14 @@ def signals_leave_to_parent() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """This process is SIGKILLed when the thread that forked it ends, also if that happened before this call.
+def die_with_parent(parent_pid: int, *, number: int = signal.SIGKILL) -> None:
+    """This process gets that signal when the thread that forked it ends, also if that happened before this call.
 
     Holds across exec, not across fork. May be called between fork and exec while the parent has one thread.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent_pid:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
 
 def orphans_adopt() -> None:

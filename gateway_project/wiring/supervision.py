@@ -11,7 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from gateway_project.core.options import option
-from gateway_project.core.processes import descendants_kill, orphans_adopt
+from gateway_project.core.processes import descendants_kill, die_with_parent, orphans_adopt
 from gateway_project.wiring.demonstration import Demonstration
 
 STOP_SECONDS = 28.0
@@ -94,11 +94,14 @@ def supervise(places: Demonstration | None) -> int:
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: asked.append(got))
+    parent_pid = os.getpid()
     process = subprocess.Popen(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # Should this process be killed, supervisord stops everything in order by itself.
+        preexec_fn=lambda: die_with_parent(parent_pid, number=signal.SIGTERM),  # noqa: PLW1509 - one thread
     )
     while not asked and process.poll() is None:
         time.sleep(0.1)

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError
 from django.urls import reverse
 
+from gateway_project.core.logs import console_silence
 from gateway_project.wiring import supervision
 from gateway_project.wiring.demo import Demo, DemoError
 
@@ -18,6 +19,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *_args: Any, **_options: Any) -> None:
+        console_silence()
         try:
             study = Demo(tell=self._tell, progress=self._progress).run()
         except DemoError as error:
