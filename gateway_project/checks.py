@@ -19,7 +19,7 @@ COMMANDS = (
 
 def production_environment(data_dir: str) -> dict[str, str]:
     """What a gateway behind TLS is started with; nothing of the developer's own settings leaks in."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "DJANGO_"))}
     return kept | {
         "GATEWAY_DATA_DIR": data_dir,
         "GATEWAY_SECRET_KEY": secrets.token_urlsafe(64),

@@ -126,7 +126,9 @@ class AccountAdmin(UserAdmin):
 
     @admin.display(description="roles")
     def roles(self, user: User) -> str:
-        return "all" if user.is_superuser else ", ".join(group.name for group in user.groups.all() if group.name in ROLES)
+        return (
+            "all" if user.is_superuser else ", ".join(group.name for group in user.groups.all() if group.name in ROLES)
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -148,7 +150,7 @@ class AccountAdmin(UserAdmin):
         """Accounts are switched off, never deleted: the audit trail names them."""
         return False
 
-    def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:  # noqa: FBT001
+    def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         user = form.instance
         audit_record(
@@ -162,5 +164,3 @@ class AccountAdmin(UserAdmin):
                 "roles": sorted(user.groups.values_list("name", flat=True)),
             },
         )
-
-

@@ -1,4 +1,4 @@
-"""The admin of the gateway: only what is registered here by name, only for administrators, through the one login page."""
+"""The admin of the gateway: only what is registered here, only for administrators, through the one login page."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 
 from gateway_project.core.roles import can_administer
 
@@ -27,9 +26,6 @@ class GatewayAdminSite(admin.AdminSite):
         if request.user.is_authenticated and not self.has_permission(request):
             raise PermissionDenied
         return redirect_to_login(request.GET.get("next") or "/admin/")
-
-    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return redirect("studies")
 
 
 site = GatewayAdminSite(name="admin")

@@ -48,3 +48,6 @@ class StopAskedError(GatewayError):
     """Raised by work that polls `stopping()`: its attempt is given back, and it goes on after the restart."""
 
     code = "stop-asked"
+
+    def __init__(self) -> None:
+        super().__init__("the gateway is stopping; the work goes on after the restart")

@@ -66,6 +66,6 @@ def _type_words(option: Option) -> str:
     words = "secret" if option.secret else KIND_WORDS[option.kind]
     if option.choices:
         words += ": " + ", ".join(option.choices)
-    bounds = [f"from {option.minimum:g}" if option.minimum is not None else ""]
-    bounds.append(f"to {option.maximum:g}" if option.maximum is not None else "")
+    bounds = [f"from {option.minimum:.12g}" if option.minimum is not None else ""]
+    bounds.append(f"to {option.maximum:.12g}" if option.maximum is not None else "")
     return " ".join([words, *filter(None, bounds)])

@@ -1,7 +1,7 @@
 """Who may do what: four Django groups, read once for each request.
 
-viewer sees; operator also acts (settle now, retry, resume, acknowledge); administrator also administers; integration is for
-programs and sees no page. A superuser has every role.
+viewer sees; operator also acts (settle now, retry, resume, acknowledge); administrator also administers; integration
+is for programs and sees no page. A superuser has every role.
 """
 
 from typing import Any

@@ -21,11 +21,12 @@ def rings_stuck(now: datetime, *, older_seconds: float) -> QuerySet[Any]:
     """Rings that nobody will answer any more.
 
     Handed to a worker longer ago than that (the broker then set their lock to that moment plus `retry`), or waiting for
-    as long for a cluster that does not run.
+    as long for a cluster that does not run. A ring that waits bears the moment of its making, by its maker's
+    clock, which may be ahead of ours: hence the margin. What was handed out still longer ago is handed out again.
     """
     retry = timedelta(seconds=settings.Q_CLUSTER["retry"])
     older = timedelta(seconds=older_seconds)
-    handed_out = Q(lock__gt=now, lock__lt=now + retry - older)
+    handed_out = Q(lock__gt=now + older, lock__lt=now + retry - older)
     return OrmQ.objects.filter(handed_out | Q(lock__lt=now - older))
 
 

@@ -35,26 +35,30 @@ def drain(queue_name: str) -> int:
         job = jobs.job_claim(queue, now=database_now())
         if job is None:
             return done
-        run_one(queue, job)
+        going_on = run_one(queue, job)
         done += 1
+        if not going_on:
+            return done
         if time.monotonic() > deadline:
             ring(queue_name)
             return done
     return done
 
 
-def run_one(queue: Queue, job: LeasedJob) -> None:
+def run_one(queue: Queue, job: LeasedJob) -> bool:
     """Does one claimed job and writes how it ended. Never raises: whatever goes wrong becomes the job's own fault.
 
-    Work that returns without having called `job_done` is done.
+    Work that returns without having called `job_done` is done. Answers False when the work asked to stop.
     """
     correlation_new()
+    going_on = True
     logger.info("job started", extra={"job": jobs.job_subject(job), "attempt": job.attempts})
     try:
         queue.run_function()(job)
     except LeaseLostError:
         logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
     except StopAskedError:
+        going_on = False
         _write(partial(jobs.job_give_back, queue, job, now=database_now()), job)
     except JobFault as fault:
         logger.warning(
@@ -70,6 +74,7 @@ def run_one(queue: Queue, job: LeasedJob) -> None:
             _write(partial(jobs.job_done, queue, job, now=database_now()), job)
         logger.info("job ended", extra={"job": jobs.job_subject(job)})
     close_old_connections()
+    return going_on
 
 
 def _write(write: Callable[[], None], job: LeasedJob) -> None:

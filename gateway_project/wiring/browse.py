@@ -16,6 +16,7 @@ from studies.models import Series, Study, StudyState
 from studies.selectors import (
     StudyPage,
     settles_at,
+    studies_any,
     studies_failed,
     studies_failed_count,
     studies_page,
@@ -153,12 +154,14 @@ def studies_summary(now: datetime) -> Summary:
     troubles += [_alert_trouble(alert) for alert in alerts_unacknowledged(SHOWN) if alert.key not in lane_keys]
     troubles += [_study_trouble(study) for study in failed]
     sentence, detail = _today(counts)
+    if not troubles and not counts and not studies_any():
+        return Summary(tone="run", sentence="Ready. No study has arrived yet.")
     if not troubles:
         tone = "ok" if sum(counts.values()) == sum(counts.get(state, 0) for state in SAFE) else "run"
         return Summary(tone=tone, sentence=sentence, detail=detail)
     number = len(troubles) + failed_total - len(failed)
-    headline = f"{count_words(number, 'thing needs', 'things need')} a hand."
     tone = "bad" if any(trouble.tone == "bad" for trouble in troubles) else "warn"
+    headline = f"{count_words(number, 'thing needs', 'things need')} a {'hand' if tone == 'bad' else 'look'}."
     return Summary(tone, headline, sentence, troubles, failed_total - len(failed))
 
 
@@ -176,7 +179,11 @@ def _today(counts: dict[str, int]) -> tuple[str, str]:
         ("on the way", (StudyState.UPLOADING,)),
         ("stuck", FAILED),
     )
-    parts = [f"{sum(counts.get(s, 0) for s in states):,} {word}" for word, states in groups if any(counts.get(s) for s in states)]
+    parts = [
+        f"{sum(counts.get(s, 0) for s in states):,} {word}"
+        for word, states in groups
+        if any(counts.get(s) for s in states)
+    ]
     if safe:
         parts.insert(0, f"{safe:,} in the vault")
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
@@ -188,7 +195,7 @@ def _latest_took() -> str:
     if job is None or job.receipt_at is None:
         return ""
     seconds = (job.receipt_at - job.revision.received_at).total_seconds()
-    return f"The latest took {duration_words(seconds)} from its last object to the vault’s receipt."
+    return f"The latest took {duration_words(seconds)} from its last object to the vault's receipt."
 
 
 def _lane_trouble(lane: Lane, now: datetime) -> Trouble:

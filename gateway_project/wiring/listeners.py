@@ -27,15 +27,23 @@ logger = logging.getLogger(__name__)
 
 
 def acceptor_run() -> None:
-    """Binds and serves until SIGTERM or SIGINT. Until set-up is finished it binds loopback alone, afterwards DICOM.HOST."""
+    """Binds and serves until SIGTERM or SIGINT: loopback alone until set-up is finished, afterwards DICOM.HOST."""
     asked = threading.Event()
     serving: list[Acceptor] = []
-    _on_signals(lambda: (asked.set(), [acceptor.stop() for acceptor in serving]))
+
+    def stop() -> None:
+        asked.set()
+        for acceptor in serving:
+            acceptor.stop()
+
+    _on_signals(stop)
     while not asked.is_set():
         restricted = not administrator_exists()
         connection.close()
         acceptor = _acceptor("127.0.0.1" if restricted else str(option("DICOM.HOST")))
         serving[:] = [acceptor]
+        if asked.is_set():  # between the two lines above: nobody would stop this one
+            break
         if restricted:
             threading.Thread(target=_watch_setup, args=(acceptor, asked), name="set-up watch", daemon=True).start()
         acceptor.serve()

@@ -1,8 +1,10 @@
-"""Before the first administrator exists: loopback only, and in the browser only set-up."""
+"""Before the first administrator exists only this machine and only set-up; and how long a session lives."""
 
+import time
 from collections.abc import Callable
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -39,4 +41,26 @@ class SetupMiddleware:
             return self.get_response(request)
         response = render(request, "setup/waiting.html", status=403)
         response["Cache-Control"] = "no-store"
+        return response
+
+
+class SessionSlideMiddleware:
+    """A session ends SESSION_COOKIE_AGE after a person last did something; written at most once in five minutes.
+
+    The pages' own refreshing counts as nothing: an open page must neither keep a session alive for ever nor make each
+    GET a write. For this SESSION_SAVE_EVERY_REQUEST is off.
+    """
+
+    KEY = "slid_at"
+    STEP_SECONDS = 300
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if "X-Gateway-Live" not in request.headers and SESSION_KEY in request.session:
+            moment = int(time.time())
+            if moment - request.session.get(self.KEY, 0) >= self.STEP_SECONDS:
+                request.session[self.KEY] = moment
         return response

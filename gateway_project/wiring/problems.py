@@ -17,14 +17,25 @@ logger = logging.getLogger(__name__)
 
 PROGRAM_PATHS = ("/api/", "/dicom-web/", "/health", "/version", "/metrics")
 
-# status: code, title, what happened, what to do
+# status: code, title, what happened and what to do
 PAGES = {
-    400: ("bad-request", "This request was not understood", "Part of the address or of the form makes no sense to the gateway."),
-    403: ("forbidden", "You may not do this", "Your account lacks the role for it. An administrator can give it to you."),
+    400: (
+        "bad-request",
+        "This request was not understood",
+        "Part of the address or of the form makes no sense to the gateway.",
+    ),
+    403: (
+        "forbidden",
+        "You may not do this",
+        "Your account lacks the role for it. An administrator can give it to you.",
+    ),
     404: ("not-found", "Nothing is here", "The address is mistyped, or what it named no longer exists."),
-    500: ("internal", "Something went wrong inside the gateway", "The error has been logged. Trying again may help; if it does "
-          "not, give the number below to whoever looks after the gateway."),
-}  # fmt: skip
+    500: (
+        "internal",
+        "Something went wrong inside the gateway",
+        "The error has been logged. Try again; if that does not help, give the number below to your administrator.",
+    ),
+}
 DRF_CODES = {
     exceptions.NotAuthenticated: ("not-authenticated", "Log in first."),
     exceptions.AuthenticationFailed: ("authentication-failed", "The credentials were not accepted."),
@@ -65,10 +76,11 @@ def problem_response(exc: Exception, context: dict[str, Any]) -> HttpResponse | 
         return None
     set_rollback()
     response = _api_problem(exc)
-    if getattr(exc, "auth_header", None):
-        response["WWW-Authenticate"] = exc.auth_header
-    if getattr(exc, "wait", None):
-        response["Retry-After"] = str(int(exc.wait))
+    auth_header, wait = getattr(exc, "auth_header", None), getattr(exc, "wait", None)
+    if auth_header:
+        response["WWW-Authenticate"] = auth_header
+    if wait:
+        response["Retry-After"] = str(int(wait))
     return response
 
 

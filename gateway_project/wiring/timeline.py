@@ -89,14 +89,14 @@ def _arrived(burst: _Burst) -> Entry:
         if burst.size >= 1_000_000:
             detail = f"{detail}, {size_words(burst.size / lasted)}/s"
     source = f" from {burst.source}" if burst.source else ""
-    return Entry(burst.first, "receiving", "note", f"{count_words(burst.count, 'object')} received{source}", detail)
+    return Entry(burst.first, "receiving", "past", f"{count_words(burst.count, 'object')} received{source}", detail)
 
 
 def _settled(revision: StudyRevision) -> Entry:
     what = "Settled" if revision.number == 1 else f"Settled again as revision {revision.number}"
     why = SETTLED_BECAUSE.get(revision.reason, revision.reason)
     detail = f"{count_words(revision.instance_count, 'object')}, {size_words(revision.size_bytes)}; {why}"
-    return Entry(revision.settled_at, "settled", "note", what, detail, actor=actor_words(revision.actor))
+    return Entry(revision.settled_at, "settled", "past", what, detail, actor=actor_words(revision.actor))
 
 
 def _upload_entries(job: UploadJob, *, several: bool) -> list[Entry]:
@@ -120,11 +120,13 @@ def _upload_entries(job: UploadJob, *, several: bool) -> list[Entry]:
 def _attempt(attempt: UploadAttempt, target: str) -> Entry:
     number = "" if attempt.number == 1 else f", attempt {attempt.number}"
     sent = f"{count_words(attempt.files_sent, 'file')} sent, {size_words(attempt.bytes_sent)} sealed"
-    lasted = f" in {duration_words((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.ended_at else ""
+    lasted = (
+        f" in {duration_words((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.ended_at else ""
+    )
     if attempt.result == "running":
         return Entry(attempt.started_at, "uploading", "run", f"Uploading to {target}{number}", f"{sent} so far")
     if attempt.result == "done":
-        return Entry(attempt.started_at, "uploading", "note", f"Uploaded to {target}{number}", f"{sent}{lasted}")
+        return Entry(attempt.started_at, "uploading", "past", f"Uploaded to {target}{number}", f"{sent}{lasted}")
     if attempt.result == "interrupted":
         words = attempt.error_words or "Nothing is lost: it goes on where it stopped."
         return Entry(attempt.started_at, "again", "warn", f"Upload to {target} interrupted{number}", words)
@@ -138,7 +140,7 @@ def _audited(events: Iterable[AuditEvent]) -> list[Entry]:
         action = str(event.detail.get("action", ""))
         if action not in TOLD_ELSEWHERE:
             title = AUDIT_WORDS.get(action) or (action.capitalize() if action else event.event)
-            entries.append(Entry(event.at, "person", "note", title, actor=actor_words(event.actor)))
+            entries.append(Entry(event.at, "person", "past", title, actor=actor_words(event.actor)))
     return entries
 
 
@@ -146,10 +148,7 @@ def _ahead(uploads: list[UploadJob], settles_at: datetime | None, now: datetime)
     entries = []
     if settles_at is not None:
         entries.append(Entry(None, "settled", "next", "Settles, if nothing more arrives", until=max(settles_at, now)))
-    for job in uploads:
-        if job.state == JobState.READY:
-            entries.append(_waiting(job, now))
-    return entries
+    return entries + [_waiting(job, now) for job in uploads if job.state == JobState.READY]
 
 
 def _waiting(job: UploadJob, now: datetime) -> Entry:

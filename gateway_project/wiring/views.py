@@ -1,5 +1,6 @@
 """The staff pages: they translate between HTTP and browse, pipeline and services, and decide nothing else."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,9 +19,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from gateway_project.core.clock import database_now
-from gateway_project.core.models import Alert, Lane
+from gateway_project.core.models import Alert, AuditEventType, Lane
 from gateway_project.core.roles import actor_of, can_act, can_see
 from gateway_project.core.services.alerts import alert_acknowledge
+from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.lanes import lane_resume
 from gateway_project.wiring import browse, pipeline
 from gateway_project.wiring.forms import FirstAdministratorForm, SearchForm
@@ -32,6 +35,8 @@ from gateway_project.wiring.setup import (
 )
 from gateway_project.wiring.words import count_words
 from studies.models import Study
+
+logger = logging.getLogger(__name__)
 
 View = Callable[..., HttpResponse]
 SEARCH_KEY = "study_search"
@@ -173,10 +178,25 @@ def alert_acknowledge_now(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 class GatewayLoginView(LoginView):
-    """Django's own, which starts a new session key; the address to go on to must be ours. One error for every failure."""
+    """Django's own: a new session key, one error for every failure, and onwards only to addresses of ours."""
 
     template_name = "registration/login.html"
-    redirect_authenticated_user = False
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_valid(form)
+        audit_record(
+            AuditEventType.USER_AUTHENTICATION,
+            actor=actor_of(form.get_user()),
+            subject=f"user:{form.get_user().pk}",
+            detail={"action": "logged in", "address": self.request.META.get("REMOTE_ADDR", "")},
+        )
+        return response
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """Not in the audit trail, which strangers could fill; and the name is not logged: it may be a password."""
+        if self.request.method == "POST":
+            logger.warning("login refused", extra={"address": self.request.META.get("REMOTE_ADDR", "")})
+        return super().form_invalid(form)
 
 
 @private
@@ -189,9 +209,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
     form = FirstAdministratorForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            user = administrator_create(
-                username=form.cleaned_data["username"], password=form.cleaned_data["password"]
-            )
+            user = administrator_create(username=form.cleaned_data["username"], password=form.cleaned_data["password"])
         except SetupClosedError as error:
             raise Http404 from error
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")

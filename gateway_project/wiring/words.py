@@ -3,19 +3,20 @@
 from datetime import datetime
 
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+NO_BREAK = "\u00a0"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def size_words(size_bytes: int | float | None) -> str:
-    """`206 MB`: decimal units, three significant digits at most."""
+    """`206 MB`: decimal units, three significant digits at most; the space in it does not break."""
     if size_bytes is None:
         return ""
     value, unit = float(size_bytes), 0
     while value >= 999.5 and unit < len(BYTE_UNITS) - 1:
         value, unit = value / 1000, unit + 1
     if unit == 0:
-        return f"{int(value)} {'byte' if int(value) == 1 else 'bytes'}"
-    return f"{value:.0f} {BYTE_UNITS[unit]}" if value >= 99.5 else f"{value:.1f} {BYTE_UNITS[unit]}"
+        return f"{int(value)}{NO_BREAK}{'byte' if int(value) == 1 else 'bytes'}"
+    return f"{value:.{0 if value >= 99.5 else 1}f}{NO_BREAK}{BYTE_UNITS[unit]}"
 
 
 def duration_words(seconds: float) -> str:
@@ -54,8 +55,8 @@ def count_words(count: int, one: str, many: str = "") -> str:
 def person_words(name: str) -> str:
     """`Family, Given Middle` of a DICOM person name; the first group that says anything (PS3.5 6.2.1)."""
     for group in name.split("="):
-        family, given, middle, prefix, suffix = ([part.strip() for part in group.split("^")] + [""] * 5)[:5]
-        rest = " ".join(part for part in (prefix, given, middle, suffix) if part)
+        family, given, middle = ([part.strip() for part in group.split("^")] + [""] * 3)[:3]
+        rest = " ".join(part for part in (given, middle) if part)
         if family and rest:
             return f"{family}, {rest}"
         if family or rest:

@@ -9,6 +9,7 @@ import pytest
 from django.apps import apps
 from django.core.management import get_commands
 from django.db import models
+from django.urls import resolve
 from django.utils.module_loading import import_string
 
 from gateway_project.core.queues import REGISTRY
@@ -114,10 +115,11 @@ def test_every_command_is_tested():
 
 
 def test_every_model_has_an_admin():
-    from django.contrib import admin
+    from gateway_project.core.admin_site import site
 
-    missing = [m.__name__ for m in apps.get_models() if m.__module__.startswith(APPS) and m not in admin.site._registry]
-    assert not missing
+    resolve("/admin/")  # reads every app's admin module
+    missing = [m.__name__ for m in apps.get_models() if m.__module__.startswith(APPS) and m not in site._registry]
+    assert missing == ["ConfigVersion"]  # a counter of the core's own, nothing for a person
 
 
 def test_only_the_recipients_tool_can_decrypt():

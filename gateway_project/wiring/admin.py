@@ -1,0 +1,34 @@
+"""The admin's study list with what only the pipeline can do: settle now, retry."""
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from gateway_project.core.admin_site import site
+from gateway_project.core.roles import actor_of
+from gateway_project.wiring import pipeline
+from gateway_project.wiring.words import count_words
+from studies.admin import StudyAdmin
+from studies.models import Study
+
+
+class StudyPipelineAdmin(StudyAdmin):
+    """Takes the place of the studies' own admin, which cannot know the pipeline above it."""
+
+    actions = ("settle_now", "retry")
+
+    @admin.action(description="Settle now: do not wait for the quiet time", permissions=["act"])
+    def settle_now(self, request: HttpRequest, queryset: QuerySet[Study]) -> None:
+        actor = actor_of(request.user)
+        settled = sum(pipeline.settle_now(study.pk, actor=actor) is not None for study in queryset)
+        self.message_user(request, f"{count_words(settled, 'study', 'studies')} settled.", messages.SUCCESS)
+
+    @admin.action(description="Retry: try failed uploads at once", permissions=["act"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Study]) -> None:
+        actor = actor_of(request.user)
+        retried = sum(pipeline.retry(study.pk, actor=actor) for study in queryset)
+        self.message_user(request, f"{count_words(retried, 'upload is', 'uploads are')} tried again.", messages.SUCCESS)
+
+
+site.unregister(Study)
+site.register(Study, StudyPipelineAdmin)
