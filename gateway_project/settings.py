@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import environ
 
@@ -86,7 +87,7 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBased
 # django-q2 is only the bell; the truth is in our job rows (docs/decisions/0002-rows-and-bell.md).
 DRAIN_SECONDS = 60
 TASK_SECONDS = 86_400  # one ring: a drain's minute and the job under way at its end
-Q_CLUSTER = {
+Q_CLUSTER: dict[str, Any] = {
     "name": "gateway",
     "orm": "default",
     "workers": 1,

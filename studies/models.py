@@ -1,4 +1,4 @@
-"""Studies, series and instances as they were received, the revisions in which they travel, and what was not taken in."""
+"""Studies, series and instances as received, the revisions in which they travel, and what was not taken in."""
 
 from django.db import models
 from django.utils.timezone import now

@@ -13,7 +13,7 @@ class Random(Protocol):
 
 
 def schedule_delay(attempts: int, *, schedule: Sequence[int], chance: Random = random) -> float:
-    """Seconds to wait after `attempts` tries (from 1): the schedule's step, the last one repeated with up to 10 % jitter.
+    """Seconds to wait after `attempts` tries (from 1): the schedule's step, the last one with up to 10 % jitter.
 
     Jitter is only ever added, so that a schedule's figure is a promise of at least that wait.
     """

@@ -147,7 +147,7 @@ class AppendOnlyError(Exception):
 class AuditEvent(models.Model):
     """Who did what to what, when: written once in the business transaction, never changed, never deleted.
 
-    The chain that makes edits visible is made afterwards by a sealer (AuditSeal), so no business transaction waits for it.
+    The chain that makes edits visible is made afterwards by a sealer (AuditSeal): no business transaction waits for it.
     """
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)

@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 
 class Port(Generic[T]):
-    """Holds one implementation of a Protocol. Using it before the wiring has bound it is an error, never a silent no-op."""
+    """Holds one implementation of a Protocol. Using it before it is bound is an error, never a silent no-op."""
 
     def __init__(self, name: str) -> None:
         self._name = name

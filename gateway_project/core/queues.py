@@ -19,7 +19,7 @@ TRANSFER_CLUSTER = "transfer"
 class Queue:
     """A kind of job: its rows, the function that does one, and the cluster whose workers may be kept waiting by it.
 
-    `run` is the dotted name of `run(job)`, which raises JobFault. `changed` is the dotted name of `changed(job)`, called
+    `run` is the dotted name of `run(job)`, which raises JobFault; `changed` that of `changed(job)`, which is called
     inside the transaction of every transition of a job, so that what is derived from jobs is never behind them.
     """
 

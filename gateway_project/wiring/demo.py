@@ -93,7 +93,8 @@ class Demo:
 
         study = wait_for(look, "The index did not show the study")
         self.tell(
-            f"received: study {study.pk}, {study.instance_count} instances in {study.series_count} series, durable and indexed"
+            f"received: study {study.pk}, {study.instance_count} instances in {study.series_count} series, "
+            "durable and indexed"
         )
         return study
 
@@ -102,7 +103,8 @@ class Demo:
         if revision is None:
             raise DemoError("There was nothing to settle, although objects had been received.")
         self.tell(
-            f"settled: revision {revision.number} frozen with {revision.instance_count} instances (asked, not waited for)"
+            f"settled: revision {revision.number} frozen with {revision.instance_count} instances "
+            "(asked, not waited for)"
         )
 
     def _uploaded(self, study: Study) -> UploadJob:
@@ -122,7 +124,8 @@ class Demo:
         job = wait_for(look, "The upload did not finish")
         sealed = sum(p.size_bytes for p in job.parts.filter(instance__isnull=False))
         self.tell(
-            f"sealed: {job.files_total} files for recipient {job.vault.recipient_key_id[:16]}..., {sealed:,} bytes of ciphertext"
+            f"sealed: {job.files_total} files for recipient {job.vault.recipient_key_id[:16]}..., "
+            f"{sealed:,} bytes of ciphertext"
         )
         self.tell(f"uploaded: upload {job.upload_id} in vault {job.vault.vault_id}")
         self.tell(f"receipt verified: {job.receipt_id}, signed by the vault's pinned key")

@@ -1,9 +1,10 @@
 """The demonstration vault: runs beside the gateway with keys made at first start, until a real vault is set up.
 
-The recipient's private key lies in a folder of its own (0600), which no process of the gateway reads: only the recipient's
-tool does. Its receipts never allow deletion.
+The recipient's private key lies in a folder of its own (0600). The gateway makes it and pins its public half; from then
+on only the recipient's tool reads it. Its receipts never allow deletion.
 """
 
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,17 @@ from pathlib import Path
 from django.conf import settings
 
 from gateway_project.core.options import option
+from gateway_project.core.secrets import SecretError, secret_decrypt
 from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, private_key_write
 from uploads.models import Vault
 from uploads.services.identity import identity_jwk
-from uploads.services.vaults import vault_ensure
-from uploads.vault.registry import gateway_register, recipient_register, vault_create, vault_signing_key
+from uploads.services.vaults import vault_ensure, vault_switch
+from uploads.vault.registry import gateway_register, recipient_register, vault_create, vault_receipt_jwk
+
+logger = logging.getLogger(__name__)
 
 NAME = "demonstration"
+ACTOR = "process:first-start"
 
 
 @dataclass(frozen=True)
@@ -45,35 +50,53 @@ def demonstration_places() -> Demonstration:
 
 
 def demonstration_wanted() -> bool:
-    """While it is not switched off and no real vault is set up."""
-    return bool(option("VAULT_SERVER.ENABLED")) and not Vault.objects.filter(enabled=True, demonstration=False).exists()
+    """While it is not switched off and no real vault was ever pinned: a real one that rests does not bring it back."""
+    return bool(option("VAULT_SERVER.ENABLED")) and not Vault.objects.filter(demonstration=False).exists()
 
 
 def demonstration_prepare() -> Demonstration | None:
-    """Makes vault, keys and pins when they are wanted and not there yet; switches the vault's row off when they are not.
+    """Makes vault, keys and pins when they are wanted and not there yet; switches the vault off when they are not.
 
-    May be repeated and killed anywhere: each step looks for what is there.
+    May be repeated and killed anywhere: each step looks for what is there. Keys and token stay what they are, so that
+    an upload under way at that moment is not disturbed.
     """
+    known = Vault.objects.filter(demonstration=True).select_related("lane").first()
     if not demonstration_wanted():
-        Vault.objects.filter(demonstration=True, enabled=True).update(enabled=False)
+        if known is not None:
+            vault_switch(known, enabled=False, actor=ACTOR)
         return None
     places = demonstration_places()
     vault_create(places.vault, vault_id=places.vault_id, demonstration=True)
-    places.recipient_key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not places.recipient_key.exists():
-        private_key_write(places.recipient_key, key_generate())
-    recipient_jwk = jwk_from_key(private_key_read(places.recipient_key))
+    recipient_jwk = known.recipient_jwk if known is not None else _recipient_jwk(places)
     recipient_register(places.vault, recipient_jwk)
-    token = secrets.token_urlsafe(32)
+    token = _token(known)
     gateway_register(places.vault, gateway_id=str(option("INSTANCE.ID")), token=token, jwk=identity_jwk())
-    vault_ensure(
+    vault = vault_ensure(
         NAME,
         base_url=places.base_url,
         vault_id=places.vault_id,
         recipient_jwk=recipient_jwk,
-        receipt_jwk=jwk_from_key(vault_signing_key(places.vault)),
+        receipt_jwk=vault_receipt_jwk(places.vault),
         token=token,
-        actor="process:first-start",
+        actor=ACTOR,
         demonstration=True,
     )
+    vault_switch(vault, enabled=True, actor=ACTOR)
     return places
+
+
+def _recipient_jwk(places: Demonstration) -> dict[str, str]:
+    """The public half of the recipient's key, which is made here, and read by us before its vault is pinned only."""
+    places.recipient_key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not places.recipient_key.exists():
+        private_key_write(places.recipient_key, key_generate())
+    return jwk_from_key(private_key_read(places.recipient_key))
+
+
+def _token(known: Vault | None) -> str:
+    if known is not None:
+        try:
+            return secret_decrypt(known.token)
+        except SecretError:  # encrypted with a key that is gone: the vault is ours, so it simply learns a new one
+            logger.warning("demonstration token replaced")
+    return secrets.token_urlsafe(32)

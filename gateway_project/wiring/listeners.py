@@ -1,4 +1,4 @@
-"""The listeners: one acceptor that binds, receivers that serve; put together from the network's and the studies' parts."""
+"""The listeners: one acceptor that binds, receivers that serve; network's and studies' parts put together."""
 
 import logging
 import signal

@@ -10,7 +10,7 @@ class DirectoryBusyError(Exception):
 
 
 def lock_hold(path: Path, *, what: str) -> int:
-    """Takes the lock for the life of this process; answers its descriptor. Raises DirectoryBusyError when it is held."""
+    """Takes the lock for this process's life; answers its descriptor. Raises DirectoryBusyError when it is held."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -18,6 +18,7 @@ def lock_hold(path: Path, *, what: str) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise DirectoryBusyError(
-            f"{what} is already running on {path.parent.parent}. Stop it, or choose another directory with GATEWAY_DATA_DIR."
+            f"{what} is already running on {path.parent.parent}. "
+            "Stop it, or choose another directory with GATEWAY_DATA_DIR."
         ) from None
     return descriptor

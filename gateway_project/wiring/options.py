@@ -14,7 +14,7 @@ OPTIONS = (
         kind=Kind.BOOL,
         default=False,
         restart=True,
-        help="Browsers reach the gateway over TLS (a proxy of yours): secure cookies, HSTS, redirect. Environment only.",
+        help="Browsers come over TLS (a proxy of yours): secure cookies, HSTS, redirect. Environment only.",
     ),
     Option(
         key="WEB.ALLOWED_HOSTS",

@@ -1,13 +1,15 @@
 """The one file that knows the order of a study's way: settle -> dispatch -> upload, and what a person sees of it."""
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from gateway_project.core.clock import database_now
 from gateway_project.core.failpoint import failpoint
-from gateway_project.core.models import AuditEventType
+from gateway_project.core.models import AuditEventType, Severity
+from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_record
 from studies.models import Study, StudyRevision, StudyState
 from studies.selectors import revisions_undispatched
@@ -28,10 +30,14 @@ def settle_due(now: datetime) -> int:
 
 
 def settle_now(study_id: int, *, actor: str) -> StudyRevision | None:
-    """A person does not want to wait: settles and dispatches at once; None when nothing new has arrived."""
+    """A person does not want to wait: settles and dispatches at once; None when nothing new has arrived.
+
+    A dispatch that fails is told by an alert, and the sweep tries it again.
+    """
     now = database_now()
     revision = study_settle(study_id, now=now, reason=REASON_ASKED, actor=actor)
-    dispatch_due(now)
+    if revision is not None:
+        _dispatch_each([revision], now)
     return revision
 
 
@@ -41,19 +47,35 @@ def retry(study_id: int, *, actor: str) -> int:
 
 
 def dispatch_due(now: datetime) -> int:
-    """Writes the jobs of every settled revision, each revision in one transaction."""
+    """Writes the jobs of every settled revision, each revision in one transaction; answers how many were dispatched."""
+    return _dispatch_each(revisions_undispatched(), now)
+
+
+def _dispatch_each(revisions: Iterable[StudyRevision], now: datetime) -> int:
+    """One study's failure does not stop the others: it opens an alert, which the sweep that succeeds heals."""
     dispatched = 0
-    for revision in revisions_undispatched():
+    for revision in revisions:
+        alert = f"study:{revision.study_id}:dispatch"
         try:
             dispatched += _dispatch(revision, now)
-        except Exception:  # one study's failure must not stop the others; the next sweep tries it again
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # a sweep: one study's fault must not keep the others; the next sweep tries it again
             logger.exception("dispatch failed", extra={"revision": revision.pk})
+            words = (
+                "A settled study could not be handed on because of a fault in the gateway itself; the log tells what."
+            )
+            link = f"/studies/{revision.study_id}/"
+            alert_open(alert, code="dispatch-failed", words=words, severity=Severity.CRITICAL, link=link)
+        else:
+            alert_heal(alert)
     return dispatched
 
 
 def _dispatch(revision: StudyRevision, now: datetime) -> int:
+    """The revision's jobs, written once; a revision waits for the dispatch of those before it. Locks the study last."""
     with transaction.atomic():
-        if not revision_dispatched(revision, now=now):
+        if revision_waits(revision) or not revision_dispatched(revision, now=now):
             return 0
         planned = uploads_plan(revision, now=now)
         failpoint("dispatch.planned")
@@ -68,6 +90,12 @@ def _dispatch(revision: StudyRevision, now: datetime) -> int:
     return 1
 
 
+def revision_waits(revision: StudyRevision) -> bool:
+    """Whether an earlier revision of the study is not dispatched yet: its jobs must be there before the later one's."""
+    earlier = StudyRevision.objects.filter(study_id=revision.study_id, number__lt=revision.number)
+    return earlier.filter(dispatched_at__isnull=True).exists()
+
+
 def study_project(study_id: int, *, now: datetime) -> None:
     """Writes the state that a person sees, from the study's rows and jobs; in the caller's transaction.
 
@@ -75,7 +103,8 @@ def study_project(study_id: int, *, now: datetime) -> None:
     """
     study = Study.objects.select_for_update().get(pk=study_id)
     state, reason = state_of(study, uploads_outlook(study_id))
-    study_state_set(study_id, state=state, reason=reason, now=now)
+    if (study.state, study.reason) != (state, reason[:400]):
+        study_state_set(study_id, state=state, reason=reason, now=now)
 
 
 def state_of(study: Study, uploads: UploadOutlook) -> tuple[str, str]:
@@ -93,7 +122,7 @@ def state_of(study: Study, uploads: UploadOutlook) -> tuple[str, str]:
     if uploads.waiting:
         return StudyState.SETTLED, "Waiting for its upload."
     if uploads.done and not uploads.required_missing:
-        return StudyState.UPLOADED, ""
+        return StudyState.UPLOADED, uploads.optional_words and f"An optional vault: {uploads.optional_words}"
     return StudyState.SETTLED, "" if vaults_enabled().exists() else "No vault is set up: nothing to upload."
 
 

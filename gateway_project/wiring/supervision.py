@@ -19,11 +19,12 @@ PROGRAM_STOP_SECONDS = 25
 
 
 def supervisor_config(places: Demonstration | None) -> str:
-    """The configuration for supervisord: one group that stops together, and the demonstration vault, which stops last."""
+    """The configuration for supervisord: one group that stops together, then the demonstration vault."""
     python = sys.executable
     manage = f"{python} {settings.BASE_DIR / 'manage.py'}"
     programs = {
-        "web": f"{python} -m gunicorn gateway_project.wsgi:application --bind {web_address()} -k gthread -w 2 --threads 16 "
+        "web": f"{python} -m gunicorn gateway_project.wsgi:application --bind {web_address()} "
+        "-k gthread -w 2 --threads 16 "
         "--no-control-socket --max-requests 5000 --max-requests-jitter 500 --graceful-timeout 15 --log-level warning "
         f"--worker-tmp-dir {settings.DATA_DIR / 'run'} --limit-request-line 4094 --forwarded-allow-ips=",
         "listeners": f"{manage} runlisteners",
@@ -57,7 +58,7 @@ def supervisor_config(places: Demonstration | None) -> str:
 
 
 def _program(command: str) -> dict[str, str]:
-    """Settings as measured with django-q2: the signal goes to the main process alone, what remains is killed as a group."""
+    """As measured with django-q2: the signal goes to the main process alone, what remains is killed as a group."""
     return {
         "command": command,
         "autorestart": "true",

@@ -9,7 +9,7 @@ from gateway_project.core.option_docs import options_markdown
 from gateway_project.core.options import REGISTRY
 from tests.architecture.test_house import ROOT, tracked
 
-DOCS = [path for path in tracked("*.md")]
+DOCS = tracked("*.md")
 
 
 def test_settings_page_is_made_from_the_options():
@@ -20,9 +20,7 @@ def test_settings_page_is_made_from_the_options():
 
 def test_every_option_is_read_somewhere():
     code = "\n".join(p.read_text() for p in tracked("*.py") if p.name not in ("options.py",) and "tests" not in p.parts)
-    unread = [
-        o.key for o in REGISTRY.all() if f'"{o.key}"' not in code and o.environment_name not in code
-    ]
+    unread = [o.key for o in REGISTRY.all() if f'"{o.key}"' not in code and o.environment_name not in code]
     assert unread == []
 
 

@@ -47,18 +47,40 @@ def restore(path: Path, before: str | None) -> None:
 
 
 PLANTS = {
-    "format": ([str(BIN / "ruff"), "format", "--check", "."], "studies/planted.py", "x  =  1\n", r"studies/planted\.py"),
+    "format": (
+        [str(BIN / "ruff"), "format", "--check", "."],
+        "studies/planted.py",
+        "x  =  1\n",
+        r"studies/planted\.py",
+    ),
     "lint": ([str(BIN / "ruff"), "check", "."], "studies/planted.py", "import os\n", "F401"),
     "complexity": (
         [str(BIN / "ruff"), "check", "."],
         "studies/planted.py",
-        "def f(x: int) -> int:\n" + "".join(f"    if x == {n}:\n        return {n}\n" for n in range(12)) + "    return 0\n",
+        "def f(x: int) -> int:\n"
+        + "".join(f"    if x == {n}:\n        return {n}\n" for n in range(12))
+        + "    return 0\n",
         "C901",
     ),
-    "layers": ([str(BIN / "lint-imports")], "gateway_project/core/planted.py", "import studies.models\n", "One order of imports"),
+    "layers": (
+        [str(BIN / "lint-imports")],
+        "gateway_project/core/planted.py",
+        "import studies.models\n",
+        "One order of imports",
+    ),
     "siblings": ([str(BIN / "lint-imports")], "hl7/planted.py", "import uploads.models\n", "One order of imports"),
-    "upwards in an app": ([str(BIN / "lint-imports")], "studies/models.py", "import studies.services.settle\n", "always downwards"),
-    "Django in a pure package": ([str(BIN / "lint-imports")], "studies/dicom/planted.py", "import django.db\n", "Protocol code is pure"),
+    "upwards in an app": (
+        [str(BIN / "lint-imports")],
+        "studies/models.py",
+        "import studies.services.settle\n",
+        "always downwards",
+    ),
+    "Django in a pure package": (
+        [str(BIN / "lint-imports")],
+        "studies/dicom/planted.py",
+        "import django.db\n",
+        "Protocol code is pure",
+    ),
     "decryption in the gateway": (
         [str(BIN / "lint-imports")],
         "uploads/services/planted.py",

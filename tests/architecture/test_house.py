@@ -17,7 +17,15 @@ from gateway_project.core.services import bell
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = ("gateway_project.core", "studies", "network", "uploads", "routing", "hl7", "gateway_project.wiring")
-ORDER = {"gateway_project.core": 0, "studies": 1, "network": 2, "uploads": 3, "routing": 3, "hl7": 3, "gateway_project.wiring": 4}
+ORDER = {
+    "gateway_project.core": 0,
+    "studies": 1,
+    "network": 2,
+    "uploads": 3,
+    "routing": 3,
+    "hl7": 3,
+    "gateway_project.wiring": 4,
+}
 # Files that are one thing and may be longer than 400 lines; each needs its reason here.
 LONG_FILES: dict[str, str] = {}
 SIBLINGS = {"uploads", "routing", "hl7"}
@@ -25,7 +33,11 @@ SIBLINGS = {"uploads", "routing", "hl7"}
 
 def tracked(pattern: str) -> list[Path]:
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).exists()]
 
@@ -35,7 +47,18 @@ def app_of(dotted: str) -> str:
 
 
 def test_top_level_is_as_the_user_fixed_it():
-    needed = {"manage.py", "gateway_project", "studies", "network", "uploads", "routing", "hl7", "templates", "static", "tests"}
+    needed = {
+        "manage.py",
+        "gateway_project",
+        "studies",
+        "network",
+        "uploads",
+        "routing",
+        "hl7",
+        "templates",
+        "static",
+        "tests",
+    }
     assert needed | {"requirements.txt"} <= {path.name for path in ROOT.iterdir()}
 
 
@@ -56,7 +79,9 @@ def test_no_drawer_for_odds_and_ends(name):
 def test_no_signals_of_our_own():
     for path in tracked("*.py"):
         if "tests" not in path.parts:
-            assert not re.search(r"django\.(db\.models|dispatch|core)\S*\s+import .*(\breceiver\b|Signal\b)", path.read_text()), path
+            assert not re.search(
+                r"django\.(db\.models|dispatch|core)\S*\s+import .*(\breceiver\b|Signal\b)", path.read_text()
+            ), path
 
 
 def test_no_run_time_assert():
@@ -129,4 +154,4 @@ def test_only_the_recipients_tool_can_decrypt():
         if "tests" not in path.parts and re.search(r"envelope(\.|\s+import\s+.*)unseal", path.read_text())
     ]
     assert importers
-    assert all(name.startswith("uploads/vault/") or name.startswith("benchmarks/") for name in importers), importers
+    assert all(name.startswith(("uploads/vault/", "benchmarks/")) for name in importers), importers

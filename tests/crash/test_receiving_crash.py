@@ -1,7 +1,7 @@
 """SIGKILL after every step of receiving, under load from DCMTK's sender: nothing that was acknowledged is ever lost.
 
-The crash table of docs/decisions/0004-spool.md, tried on the real listener: the receiver process ends itself at a fail-point,
-the acceptor starts another, the listener is stopped and started again, and then everything is compared.
+The crash table of docs/decisions/0004-spool.md, tried on the real listener: the receiver ends itself at a fail-point, the
+acceptor starts another, the listener is stopped and started again, and then everything is compared.
 """
 
 import os
@@ -52,7 +52,9 @@ def send_at_once(gateway: Gateway, loads: list[list[Path]]) -> set[str]:
     command = ["storescu", "-v", "-aec", "GATEWAY", "-aet", "JUDGE", "127.0.0.1", str(gateway.dimse_port)]
     env = os.environ | {"TCP_NODELAY": "1"}
     senders = [
-        subprocess.Popen([*command, *map(str, load)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+        subprocess.Popen(
+            [*command, *map(str, load)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+        )
         for load in loads
     ]
     found: set[str] = set()
@@ -103,7 +105,7 @@ def nothing_lost(gateway: Gateway, files: dict[str, Path]) -> None:
 
 
 def acknowledged_before_death_is_kept(gateway: Gateway, folder: Path, failpoint: str, *, passes: int) -> None:
-    """The promise itself: what was acknowledged before the kill is there after the restart, although nobody sends again."""
+    """The promise itself: what was acknowledged before the kill is there afterwards, although nobody sends again."""
     load = study_files(folder / "once", count=8, patient_id="K1")
     files = {uid_of(path): path for path in load}
     listeners = gateway.start_listeners(GATEWAY_FAILPOINT=f"{failpoint}:{passes}")
@@ -113,7 +115,7 @@ def acknowledged_before_death_is_kept(gateway: Gateway, folder: Path, failpoint:
     listeners = gateway.start_listeners()  # recovery, and no sender
     wait_until(lambda: not incoming(gateway), what="recovery to empty what the dead receiver left")
     gateway.stop(listeners)
-    kept = {uid: path for uid, path in gateway.rows("SELECT sop_instance_uid, path FROM studies_instance")}
+    kept = dict(gateway.rows("SELECT sop_instance_uid, path FROM studies_instance"))
     assert promised <= set(kept), "an acknowledged object was lost"
     for uid, path in kept.items():
         assert dataset_of(gateway.store / path) == dataset_of(files[uid])
@@ -138,5 +140,7 @@ def test_sending_again_after_a_kill_makes_nothing_twice(gateway: Gateway, tmp_pa
 def test_random_kills_under_load(gateway: Gateway, tmp_path: Path, number: int) -> None:
     chance = random.Random(number)
     failpoint = chance.choice(FAILPOINTS)
-    passes = 1 if failpoint.startswith("index") or failpoint in ("spool.synced", "spool.placed") else chance.randint(1, 10)
+    passes = (
+        1 if failpoint.startswith("index") or failpoint in ("spool.synced", "spool.placed") else chance.randint(1, 10)
+    )
     crash_round(gateway, tmp_path, failpoint, passes=passes)

@@ -47,7 +47,8 @@ def test_stops_in_time_under_load_and_keeps_what_it_acknowledged(gateway: Gatewa
     loads = [study_files(tmp_path / f"load{n}", count=30, patient_id=f"L{n}") for n in range(2)]
     outputs: list[str] = []
     senders = [
-        threading.Thread(target=lambda files=files: outputs.append(gateway.storescu(*files * 20).stdout)) for files in loads
+        threading.Thread(target=lambda files=files: outputs.append(gateway.storescu(*files * 20).stdout))
+        for files in loads
     ]
     for sender in senders:
         sender.start()

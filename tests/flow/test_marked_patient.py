@@ -33,7 +33,13 @@ def marked_study(folder: Path) -> list[Path]:
     files = study_files(folder, count=2, patient_name=f"{MARK}^{MARK}", patient_id=MARK)
     for path in files:
         dataset = dcmread(path)
-        for keyword in ("AccessionNumber", "StudyDescription", "SeriesDescription", "ReferringPhysicianName", "StudyID"):
+        for keyword in (
+            "AccessionNumber",
+            "StudyDescription",
+            "SeriesDescription",
+            "ReferringPhysicianName",
+            "StudyID",
+        ):
             setattr(dataset, keyword, MARK)
         dataset.save_as(path)
     return files

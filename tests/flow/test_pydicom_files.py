@@ -1,7 +1,7 @@
 """Every file that pydicom bundles is sent: kept byte for byte as on the wire and found again in the vault, or refused.
 
-DCMTK's storescu sends what it can propose; the few syntaxes that it does not know go with our own SCU. The judge of "as on
-the wire" is a tap between sender and gateway, because storescu may re-encode before it sends.
+DCMTK's storescu sends what it can propose; the few syntaxes that it does not know go with our own SCU. The judge of
+"as on the wire" is a tap between sender and gateway, because storescu may re-encode before it sends.
 """
 
 import hashlib
@@ -57,7 +57,9 @@ def send_all(tap: Tap) -> int:
         tried += len(files)
         option = STORESCU_OPTION.get(syntax)
         if option is None:
-            send_instances(files, address="127.0.0.1", port=tap.port, calling_ae_title="JUDGE", called_ae_title="GATEWAY")
+            send_instances(
+                files, address="127.0.0.1", port=tap.port, calling_ae_title="JUDGE", called_ae_title="GATEWAY"
+            )
         else:
             command = ["storescu", "-nh", "-R", option, "-aec", "GATEWAY", "-aet", "JUDGE", "127.0.0.1", str(tap.port)]
             env = os.environ | {"TCP_NODELAY": "1"}
@@ -68,9 +70,7 @@ def send_all(tap: Tap) -> int:
 def unidentified() -> set[str]:
     """The files that do not say which study and series they belong to, judged by pydicom."""
     datasets = [dcmread(p, stop_before_pixels=True) for files in bundled_by_syntax().values() for p in files]
-    return {
-        str(d.SOPInstanceUID) for d in datasets if not d.get("StudyInstanceUID") or not d.get("SeriesInstanceUID")
-    }
+    return {str(d.SOPInstanceUID) for d in datasets if not d.get("StudyInstanceUID") or not d.get("SeriesInstanceUID")}
 
 
 def sha256(data: bytes) -> str:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from gateway_project.core.errors import GatewayError
+from gateway_project.core.logs import console_silence
 from gateway_project.core.options import option
 from gateway_project.wiring import prepare, supervision
 from gateway_project.wiring.locks import DirectoryBusyError, lock_hold
@@ -19,6 +20,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *_args: Any, **_options: Any) -> None:
+        console_silence()  # the console is for people until the services speak for themselves
         try:
             lock_hold(settings.DATA_DIR / "run" / "gateway.lock", what="A gateway")
             self.stdout.write(f"Preparing {settings.DATA_DIR} ...")
