@@ -32,7 +32,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="gateway-check-") as data_dir:
         for command in COMMANDS:
             done = subprocess.run(
-                [sys.executable, str(BASE_DIR / "manage.py"), *command], env=production_environment(data_dir), check=False
+                [sys.executable, str(BASE_DIR / "manage.py"), *command],
+                env=production_environment(data_dir),
+                check=False,
             )
             if done.returncode != 0:
                 return 1

@@ -7,7 +7,7 @@ from django.db import close_old_connections, connection
 from gateway_project.core.logs import correlation_set
 from network.dimse import statuses
 from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult
-from network.services.associations import association_record
+from network.services.associations import ae_title_shown, association_record
 from studies.services.indexer import Indexer
 from studies.services.receive import Arrival, InstanceReceiver, ReceiveError
 
@@ -35,8 +35,8 @@ class StorageHandlers:
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
             transfer_syntax_uid=request.transfer_syntax_uid,
-            source_ae_title=peer.calling_ae_title,
-            receiving_ae_title=peer.called_ae_title,
+            source_ae_title=ae_title_shown(peer.calling_ae_title),
+            receiving_ae_title=ae_title_shown(peer.called_ae_title),
             peer_address=peer.address,
             association_id=peer.association_id,
         )
@@ -50,7 +50,8 @@ class StorageHandlers:
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
         """A release has everything indexed at once (waiting at most 2 s), so that a query right after it sees it."""
         try:
-            self._indexer.flush()
+            if summary.objects_stored:
+                self._indexer.flush()
             association_record(peer, summary)
         finally:
             connection.close()
@@ -79,4 +80,8 @@ def _chunks(dataset: bytes) -> "list[memoryview]":
 
 
 def _who(peer: Peer) -> dict[str, object]:
-    return {"association": peer.association_id, "calling": peer.calling_ae_title, "address": peer.address}
+    return {
+        "association": peer.association_id,
+        "calling": ae_title_shown(peer.calling_ae_title),
+        "address": peer.address,
+    }

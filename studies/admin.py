@@ -8,7 +8,16 @@ from studies.models import Instance, QuarantinedObject, Series, Study, StudyRevi
 
 @admin.register(Study, site=site)
 class StudyAdmin(ReadOnlyAdmin):
-    list_display = ("id", "state", "modalities", "study_date", "source_ae_title", "instance_count", "received_at", "reason")
+    list_display = (
+        "id",
+        "state",
+        "modalities",
+        "study_date",
+        "source_ae_title",
+        "instance_count",
+        "received_at",
+        "reason",
+    )
     list_filter = ("state", "conflict")
     search_fields = ("=id", "=study_instance_uid")  # what is searched here stands in an address: nothing of a patient
     search_help_text = "Our id or a whole study UID. Patients are searched on the studies page, outside any address."
@@ -27,7 +36,17 @@ class SeriesAdmin(ReadOnlyAdmin):
 
 @admin.register(StudyRevision, site=site)
 class StudyRevisionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "study", "number", "state", "reason", "actor", "instance_count", "settled_at", "dispatched_at")
+    list_display = (
+        "id",
+        "study",
+        "number",
+        "state",
+        "reason",
+        "actor",
+        "instance_count",
+        "settled_at",
+        "dispatched_at",
+    )
     list_select_related = ("study",)
     list_filter = ("state", "reason")
     search_fields = ("=study__study_instance_uid",)
@@ -36,7 +55,17 @@ class StudyRevisionAdmin(ReadOnlyAdmin):
 
 @admin.register(Instance, site=site)
 class InstanceAdmin(ReadOnlyAdmin):
-    list_display = ("id", "study", "series", "version", "current", "size_bytes", "flags", "source_ae_title", "received_at")
+    list_display = (
+        "id",
+        "study",
+        "series",
+        "version",
+        "current",
+        "size_bytes",
+        "flags",
+        "source_ae_title",
+        "received_at",
+    )
     list_select_related = ("study", "series")
     list_filter = ("current",)
     search_fields = ("=sop_instance_uid",)

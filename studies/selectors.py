@@ -72,7 +72,6 @@ def revision_instances(revision: StudyRevision) -> QuerySet[Instance]:
     return revision.instances.select_related("series").order_by("pk")
 
 
-
 def study_instances_through(revision: StudyRevision) -> QuerySet[Instance]:
     """Everything of the study up to and including this revision, superseded versions too: what the study map lists."""
     return (
@@ -99,7 +98,7 @@ def studies_page(
     after: tuple[datetime, int] | None = None,
     size: int = PAGE_STUDIES,
 ) -> StudyPage:
-    """One page by keyset: `before` or `after` is received_at and id of the study at the edge of the page one comes from.
+    """One page by keyset: `before` or `after` is received_at and id of the study at that edge of the page before.
 
     One query, whatever the table's size. `query` as in `study_query`.
     """
@@ -147,7 +146,7 @@ def study_query(text: str) -> Q:
 def _day(text: str) -> date | None:
     for form in ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y"):
         with suppress(ValueError):
-            return datetime.strptime(text, form).date()  # noqa: DTZ007 - a calendar day has no time zone
+            return datetime.strptime(text, form).date()
     return None
 
 
@@ -163,16 +162,21 @@ def studies_failed(limit: int = 5) -> list[Study]:
     return list(Study.objects.filter(state__in=states).order_by("state", "-received_at", "-pk")[:limit])
 
 
+def studies_any() -> bool:
+    return Study.objects.exists()
+
+
 def studies_failed_count() -> int:
     return Study.objects.filter(state__in=(StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)).count()
 
 
-def study_arrivals(study_id: int, *, limit: int = 2000) -> QuerySet[Instance, dict[str, Any]]:
+def study_arrivals(study_id: int, *, limit: int = 2000) -> list[dict[str, Any]]:
     """What came over each association: source, revision, count, bytes, first and last moment; the earliest first."""
-    return (
+    rows = (
         Instance.objects.filter(study_id=study_id)
         .order_by()
         .values("association_id", "source_ae_title", "revision_id")
         .annotate(count=Count("pk"), size=Sum("size_bytes"), first=Min("received_at"), last=Max("received_at"))
         .order_by("first", "association_id")[:limit]
     )
+    return [dict(row) for row in rows]

@@ -29,7 +29,9 @@ EXPIRE = (
     "UploadJob.objects.filter(state='running').update(lease_until=now() - timedelta(seconds=1)); leases_expire(now())"
 )
 # Everything is quiet for long enough: the harness sets GATEWAY_SETTLING__INACTIVITY_SECONDS=0.
-SETTLE = "from django.utils.timezone import now; from gateway_project.wiring.pipeline import settle_due; settle_due(now())"
+SETTLE = (
+    "from django.utils.timezone import now; from gateway_project.wiring.pipeline import settle_due; settle_due(now())"
+)
 
 
 def data_directory_prepare(path: Path) -> None:
@@ -71,7 +73,13 @@ def run_code(code: str, env: dict[str, str], *, timeout: float = 60) -> subproce
     """Runs a line of Python inside Django, in a process of its own."""
     setup = "import django; django.setup();"
     return subprocess.run(
-        [sys.executable, "-c", setup + code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, "-c", setup + code],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
@@ -107,7 +115,12 @@ class Gateway:
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments], env=self.env | extra, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, *arguments],
+                env=self.env | extra,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.processes.append(process)
         return process
@@ -152,7 +165,10 @@ class Gateway:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("GATEWAY_DATA_DIR") == str(self.data) and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    process.environ().get("GATEWAY_DATA_DIR") == str(self.data)
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
                 continue
@@ -165,7 +181,9 @@ class Gateway:
 
     def manage(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(command, env=self.env | extra, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, env=self.env | extra, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Reads the database file beside the gateway, without any of its code."""
@@ -186,7 +204,9 @@ class Gateway:
         """DCMTK's sender, verbose, so that its output tells what was acknowledged."""
         command = ["storescu", "-v", "-aec", "GATEWAY", "-aet", "JUDGE", *extra, "127.0.0.1", str(self.dimse_port)]
         env = os.environ | {"TCP_NODELAY": "1"}
-        return subprocess.run([*command, *map(str, files)], capture_output=True, text=True, timeout=120, env=env, check=False)
+        return subprocess.run(
+            [*command, *map(str, files)], capture_output=True, text=True, timeout=120, env=env, check=False
+        )
 
     def open_upload(self, upload_id: str, target: Path) -> dict[str, Any]:
         """The recipient's tool, as a recipient would call it."""

@@ -47,7 +47,7 @@ class VaultAdmin(AdministratorAdmin):
     def token_state(self, vault: Vault) -> str:
         return "set" if vault.token else "not set"
 
-    def save_model(self, request: HttpRequest, obj: Vault, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Vault, form: ModelForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
         detail = {"action": "vault changed", **{name: getattr(obj, name) for name in form.changed_data}}
         audit_record(
@@ -74,7 +74,17 @@ class AttemptInline(admin.TabularInline):
 
 @admin.register(UploadJob, site=site)
 class UploadJobAdmin(ReadOnlyAdmin):
-    list_display = ("id", "vault", "revision", "state", "attempts", "run_after", "error_words", "receipt_id", "receipt_at")
+    list_display = (
+        "id",
+        "vault",
+        "revision",
+        "state",
+        "attempts",
+        "run_after",
+        "error_words",
+        "receipt_id",
+        "receipt_at",
+    )
     list_select_related = ("vault", "revision")
     list_filter = ("state", "vault")
     search_fields = ("=upload_id", "=receipt_id", "=revision__study__study_instance_uid")
@@ -84,7 +94,17 @@ class UploadJobAdmin(ReadOnlyAdmin):
 
 @admin.register(UploadAttempt, site=site)
 class UploadAttemptAdmin(ReadOnlyAdmin):
-    list_display = ("id", "job", "number", "started_at", "ended_at", "result", "error_words", "files_sent", "bytes_sent")
+    list_display = (
+        "id",
+        "job",
+        "number",
+        "started_at",
+        "ended_at",
+        "result",
+        "error_words",
+        "files_sent",
+        "bytes_sent",
+    )
     list_select_related = ("job",)
     list_filter = ("result",)
     search_fields = ("=job__upload_id",)

@@ -16,7 +16,8 @@ def new_upload_id() -> str:
 class Vault(models.Model):
     """Where studies are uploaded to, and whose key they are sealed for.
 
-    `recipient_jwk` and `receipt_jwk` are pinned: what the vault says later never replaces them (a difference stops the lane).
+    `recipient_jwk` and `receipt_jwk` are pinned: what the vault says later never replaces them (a difference stops the
+    lane).
     """
 
     name = models.CharField(max_length=60, unique=True)
@@ -41,7 +42,8 @@ class Vault(models.Model):
 class UploadJob(LeasedJob):
     """One revision of a study to one vault: at most one upload for each, whatever is killed and repeated.
 
-    `upload_id` names it at the vault for ever; `commitment` is what we signed, `receipt` what the vault answered (verified).
+    `upload_id` names it at the vault for ever; `commitment` is what we signed, `receipt` what the vault answered
+    (verified). It changes only when the upload is begun anew (services.anew), which leaves the old one uncommitted.
     """
 
     vault = models.ForeignKey(Vault, on_delete=models.PROTECT, related_name="jobs")

@@ -6,6 +6,14 @@ from gateway_project.core.queues import TRANSFER_CLUSTER, Queue
 
 NAME = "upload"
 
+ANSWER_MARGIN_SECONDS = 30.0
+
+
+def lease_seconds() -> float:
+    """Longer than a vault may be silent before that is taken for a fault: a slow one costs nobody the lease."""
+    return max(option("QUEUE.LEASE_SECONDS"), option("VAULT.HTTP_SECONDS") + ANSWER_MARGIN_SECONDS)
+
+
 QUEUE = Queue(
     name=NAME,
     cluster=TRANSFER_CLUSTER,
@@ -15,4 +23,5 @@ QUEUE = Queue(
     delay=lambda attempts: schedule_delay(attempts, schedule=UPLOAD_SCHEDULE),
     max_attempts=lambda: option("UPLOAD.MAX_ATTEMPTS"),
     enabled=lambda: option("UPLOAD.ENABLED"),
+    lease_seconds=lease_seconds,
 )

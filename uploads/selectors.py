@@ -1,18 +1,25 @@
 """What is asked about vaults and uploads."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
-from studies.models import StudyRevision
+from studies.models import Instance, StudyRevision
+from studies.selectors import study_instances_through
 from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
 
 
 @dataclass(frozen=True)
 class UploadOutlook:
-    """What the uploads of one study say together: counts by state, and the words of the worst fault."""
+    """What the uploads of one study say together: counts by state, and the words of the fault that is told first.
+
+    Counted are the uploads to required vaults; those to optional ones only where no vault is required. `words` are
+    those of the earliest upload that was given up, else of the earliest that tries again; `optional_words` likewise of
+    the uploads that are not counted.
+    """
 
     waiting: int = 0
     trying_again: int = 0
@@ -21,6 +28,7 @@ class UploadOutlook:
     parked: int = 0
     required_missing: int = 0
     words: str = ""
+    optional_words: str = ""
 
 
 def vaults_enabled() -> QuerySet[Vault]:
@@ -29,25 +37,38 @@ def vaults_enabled() -> QuerySet[Vault]:
 
 def uploads_outlook(study_id: int) -> UploadOutlook:
     """One query over the jobs of all revisions of a study; cancelled ones do not count."""
-    counts = {"waiting": 0, "trying_again": 0, "running": 0, "done": 0, "parked": 0, "required_missing": 0}
-    words = ""
-    jobs = (
-        UploadJob.objects.filter(revision__study_id=study_id).exclude(state=JobState.CANCELLED).select_related("vault")
+    found = UploadJob.objects.filter(revision__study_id=study_id).exclude(state=JobState.CANCELLED)
+    jobs = list(
+        found.order_by("revision__number", "pk").values_list("vault__required", "state", "error_code", "error_words")
     )
-    for job in jobs.order_by("pk"):
-        kind = _kind(job)
-        counts[kind] += 1
-        if kind in ("parked", "trying_again"):
-            words = job.error_words
-        if job.vault.required and kind != "done":
-            counts["required_missing"] += 1
-    return UploadOutlook(words=words, **counts)
+    required = [job for job in jobs if job[0]]
+    counted = required or jobs
+    kinds = Counter(_kind(state, error_code) for _required, state, error_code, _words in counted)
+    return UploadOutlook(
+        waiting=kinds["waiting"],
+        trying_again=kinds["trying_again"],
+        running=kinds["running"],
+        done=kinds["done"],
+        parked=kinds["parked"],
+        required_missing=sum(state != JobState.DONE for _required, state, _code, _words in required),
+        words=_worst_words(counted),
+        optional_words=_worst_words([job for job in jobs if not job[0]]) if required else "",
+    )
 
 
-def _kind(job: UploadJob) -> str:
-    if job.state == JobState.READY:
-        return "trying_again" if job.error_code else "waiting"
-    return {JobState.RUNNING: "running", JobState.DONE: "done", JobState.PARKED: "parked"}[JobState(job.state)]
+def _worst_words(jobs: Iterable[tuple[bool, str, str, str]]) -> str:
+    words = {"parked": "", "trying_again": ""}
+    for _required, state, error_code, error_words in jobs:
+        kind = _kind(state, error_code)
+        if kind in words:
+            words[kind] = words[kind] or error_words
+    return words["parked"] or words["trying_again"]
+
+
+def _kind(state: str, error_code: str) -> str:
+    if state == JobState.READY:
+        return "trying_again" if error_code else "waiting"
+    return {JobState.RUNNING: "running", JobState.DONE: "done", JobState.PARKED: "parked"}[JobState(state)]
 
 
 def study_uploads(study_id: int) -> QuerySet[UploadJob]:
@@ -60,27 +81,42 @@ def study_uploads(study_id: int) -> QuerySet[UploadJob]:
     )
 
 
+def _earlier(job: UploadJob) -> QuerySet[UploadJob]:
+    return UploadJob.objects.filter(
+        vault_id=job.vault_id,
+        revision__study_id=job.revision.study_id,
+        revision__number__lt=job.revision.number,
+    )
+
+
+def earlier_unfinished(job: UploadJob) -> QuerySet[UploadJob]:
+    """Uploads of earlier revisions to the same vault that this one has to wait for."""
+    return _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+
+
 def earlier_parts(job: UploadJob) -> dict[int, UploadPart]:
-    """For each instance of earlier revisions: its confirmed file in the same vault."""
+    """For each instance that a finished upload of an earlier revision brought to the same vault: its file there."""
     parts = UploadPart.objects.filter(
-        job__vault_id=job.vault_id,
-        job__revision__study_id=job.revision.study_id,
-        job__revision__number__lt=job.revision.number,
-        instance__isnull=False,
-        confirmed_at__isnull=False,
+        job__in=_earlier(job).filter(state=JobState.DONE), instance__isnull=False, confirmed_at__isnull=False
     ).select_related("job")
-    return {part.instance_id: part for part in parts if part.instance_id is not None}
+    return {part.instance_id: part for part in parts.order_by("pk") if part.instance_id is not None}
 
 
 def earlier_upload_ids(job: UploadJob) -> list[str]:
-    return list(
-        UploadJob.objects.filter(
-            vault_id=job.vault_id,
-            revision__study_id=job.revision.study_id,
-            revision__number__lt=job.revision.number,
-        )
-        .order_by("revision__number")
-        .values_list("upload_id", flat=True)
+    """The finished uploads of earlier revisions to the same vault, oldest first."""
+    done = _earlier(job).filter(state=JobState.DONE)
+    return list(done.order_by("revision__number").values_list("upload_id", flat=True))
+
+
+def upload_instances(job: UploadJob) -> QuerySet[Instance]:
+    """What travels in this upload, in a fixed order: the revision's instances, and those of earlier revisions that no
+    finished upload has brought to this vault (it was set up since, or that upload was cancelled) and we still have.
+    """
+    brought = UploadPart.objects.filter(
+        instance=OuterRef("pk"), job__in=_earlier(job).filter(state=JobState.DONE), confirmed_at__isnull=False
+    )
+    return study_instances_through(job.revision).filter(
+        Q(revision_id=job.revision_id) | (Q(file_deleted_at__isnull=True) & ~Exists(brought))
     )
 
 

@@ -1,41 +1,60 @@
 """The upload queue's work, rung for by the core: translates the vault's and the envelope's errors into job faults."""
 
-from django.db.models import Count
+from django.db.models import Max
 from django.utils.timezone import now
 
-from gateway_project.core.errors import JobFault
+from gateway_project.core.errors import JobFault, StopAskedError
 from gateway_project.core.models import JobState
+from gateway_project.core.services.lanes import lane_pause
 from studies.dicom.spool import SpoolError
 from studies.selectors import store_open
 from uploads.envelope.errors import EnvelopeError
-from uploads.models import UploadAttempt, UploadJob, UploadPart
+from uploads.models import UploadAttempt, UploadJob
 from uploads.ports import DELIVERY, VaultError
 from uploads.services.upload import Upload
 from uploads.services.vaults import vault_client
 
+ACTOR = "process:upload"
+# Refusals that no retry mends, of whatever study: the lane waits for a person. Words where the vault's do not help.
+HARD_STOPS = {
+    "unauthorized": "",
+    "forbidden": "",
+    "commitment-invalid": "The vault refuses this gateway's signature. Register its identity there, then resume.",
+}
+
 
 def upload_run(job: UploadJob) -> None:
-    """Does one upload job. Raises JobFault with a code and words for people."""
+    """Does one upload job. Raises JobFault with a code and words for people.
+
+    What waits for a vault that was switched off goes on waiting: its lane is paused, and the attempt given back.
+    """
+    if not job.vault.enabled:
+        lane_pause(job.vault.lane, actor=ACTOR, now=now())
+        raise StopAskedError
     try:
-        Upload(job, vault=vault_client(job.vault), store=store_open()).run()
+        vault = vault_client(job.vault)
+        Upload(job, vault=vault, store=store_open()).run()
     except VaultError as error:
-        raise JobFault(
-            str(error),
-            code=error.code,
-            permanent=error.permanent,
-            lane_fault=error.lane_fault,
-            retry_after_seconds=error.retry_after_seconds,
-        ) from error
-    except EnvelopeError as error:
+        raise _fault(error) from error
+    except (EnvelopeError, SpoolError) as error:
         raise JobFault(str(error), code=error.code, permanent=error.permanent) from error
-    except SpoolError as error:
-        raise JobFault(str(error), code=error.code, permanent=error.permanent) from error
+
+
+def _fault(error: VaultError) -> JobFault:
+    return JobFault(
+        HARD_STOPS.get(error.code) or str(error),
+        code=error.code,
+        permanent=error.permanent,
+        lane_fault=error.lane_fault,
+        hard_stop=error.code in HARD_STOPS,
+        retry_after_seconds=error.retry_after_seconds,
+    )
 
 
 def upload_changed(job: UploadJob) -> None:
     """Keeps the attempts and the study's state in step with the job, inside the transaction of its transition."""
-    if job.state == JobState.RUNNING:
-        latest = UploadAttempt.objects.filter(job=job).aggregate(count=Count("pk"))["count"]
+    if job.state == JobState.RUNNING and job.claim_id is not None:
+        latest = UploadAttempt.objects.filter(job=job).aggregate(latest=Max("number"))["latest"] or 0
         UploadAttempt.objects.create(
             job=job, claim_id=job.claim_id, number=latest + 1, started_at=job.started_at or now()
         )
@@ -47,7 +66,4 @@ def upload_changed(job: UploadJob) -> None:
             error_code="" if done else job.error_code,
             error_words="" if done else job.error_words,
         )
-    UploadJob.objects.filter(pk=job.pk).update(
-        files_done=UploadPart.objects.filter(job=job, instance__isnull=False, confirmed_at__isnull=False).count()
-    )
     DELIVERY.get().delivery_changed(job.revision.study_id)

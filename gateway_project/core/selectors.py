@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
@@ -24,7 +24,7 @@ def rings_stuck(now: datetime, *, older_seconds: float) -> QuerySet[Any]:
     as long for a cluster that does not run. A ring that waits bears the moment of its making, by its maker's
     clock, which may be ahead of ours: hence the margin. What was handed out still longer ago is handed out again.
     """
-    retry = timedelta(seconds=settings.Q_CLUSTER["retry"])
+    retry = timedelta(seconds=cast("float", settings.Q_CLUSTER["retry"]))
     older = timedelta(seconds=older_seconds)
     handed_out = Q(lock__gt=now + older, lock__lt=now + retry - older)
     return OrmQ.objects.filter(handed_out | Q(lock__lt=now - older))

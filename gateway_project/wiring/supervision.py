@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.timezone import now
 
 from gateway_project.core.options import option
 from gateway_project.core.processes import descendants_kill, die_with_parent, orphans_adopt
@@ -100,7 +101,7 @@ def supervise(places: Demonstration | None) -> int:
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "GATEWAY_STARTED_AT": now().isoformat()},
         # Should this process be killed, supervisord stops everything in order by itself.
         preexec_fn=lambda: die_with_parent(parent_pid, number=signal.SIGTERM),  # noqa: PLW1509 - one thread
     )

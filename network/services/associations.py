@@ -9,13 +9,18 @@ from network.dimse.ports import AssociationSummary, Peer
 from network.models import AssociationRecord
 
 
+def ae_title_shown(title: str) -> str:
+    """A peer's AE title as rows and logs may hold it: at most 16 characters, "?" for what cannot be printed."""
+    return "".join(c if c.isprintable() else "?" for c in title[:16])
+
+
 def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRecord:
     """Keeps how an association ended, and forgets the oldest beyond DICOM.CONNECTION_HISTORY. May be repeated."""
     record, _created = AssociationRecord.objects.update_or_create(
         association_id=peer.association_id[:40],
         defaults={
-            "calling_ae_title": peer.calling_ae_title[:16],
-            "called_ae_title": peer.called_ae_title[:16],
+            "calling_ae_title": ae_title_shown(peer.calling_ae_title),
+            "called_ae_title": ae_title_shown(peer.called_ae_title),
             "peer_address": peer.address[:64],
             "peer_port": peer.port,
             "tls": peer.tls,
@@ -31,9 +36,13 @@ def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRe
     if summary.outcome == "rejected":
         audit_record(
             AuditEventType.SECURITY_ALERT,
-            actor=f"ae:{peer.calling_ae_title[:16]}",
+            actor=f"ae:{ae_title_shown(peer.calling_ae_title)}",
             subject=f"association:{record.pk}",
-            detail={"address": peer.address, "called": peer.called_ae_title[:16], "reason": summary.reason[:200]},
+            detail={
+                "address": peer.address,
+                "called": ae_title_shown(peer.called_ae_title),
+                "reason": summary.reason[:200],
+            },
             outcome="refused",
         )
     _history_trim()

@@ -139,7 +139,7 @@ def _index_bisecting(store: Store, batch: list[_Entry], *, minimal: bool = False
 
 
 def _index_minimal(store: Store, entry: _Entry, error: Exception, *, minimal: bool) -> Indexed:
-    """An object whose attributes break the index gets a row with its identity only, and an alert; at worst that alone."""
+    """An object whose attributes break the index gets a row with its identity only; at worst none. Either is told."""
     if minimal:
         logger.error("object not indexed", extra=_about(entry, type(error).__name__))
         return Indexed(failed={entry.incoming})

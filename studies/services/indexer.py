@@ -132,7 +132,7 @@ class Indexer:
             logger.exception("index failed", extra={"objects": len(batch)})
             self._troubled(
                 code="index-failed",
-                words=f"{len(batch)} stored objects could not be indexed. They are kept; the next restart tries them again.",
+                words=f"{len(batch)} objects could not be indexed. They are kept; the next restart tries them again.",
             )
             return []
         self._release(item for item in batch if item.spooled.path not in failed)

@@ -79,7 +79,11 @@ class InstanceReceiver:
 
     def admit(self) -> None:
         """Step 0: refuses while the disk or the index could not keep up. Raises ReceiveError (busy)."""
-        if self._store.free_bytes() < option("STORAGE.STOP_SPACE_GB") * GIB:
+        try:
+            free = self._store.free_bytes()
+        except SpoolError as error:
+            raise _busy(error) from error
+        if free < option("STORAGE.STOP_SPACE_GB") * GIB:
             raise ReceiveError("The gateway's disk is full.", code="disk-full", busy=True)
         if self._index.backlog() >= option("STORAGE.INDEX_BACKLOG"):
             raise ReceiveError("The gateway's index is behind.", code="index-behind", busy=True)
@@ -145,7 +149,10 @@ class InstanceReceiver:
         except DatabaseError:
             logger.exception("quarantine row not written")
             return
-        self._intake.release(spooled.path)
+        try:
+            self._intake.release(spooled.path)
+        except SpoolError as failed:  # it is kept and known; the next recovery removes the name
+            logger.warning("refused object not released", extra={"code": failed.code})
 
 
 def identity_check(header: Header, *, sop_class_uid: str, sop_instance_uid: str) -> None:

@@ -1,5 +1,6 @@
 """The study map, the study info and the metadata: what the recipient learns of a study, from our rows alone."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,10 @@ MESSAGE_LIMIT = 4096
 
 
 def study_message(study: Study) -> str:
-    """The study message from its template. Unknown placeholders stay as they are; cut at 4096 characters."""
+    """The study message from its template. Unknown placeholders stay as they are; cut at 4096 characters.
+
+    One pass: what a value holds (an AE title is the peer's) is never taken for a placeholder.
+    """
     values = {
         "{AppName}": APP_NAME,
         "{AppVersion}": __version__,
@@ -23,37 +27,44 @@ def study_message(study: Study) -> str:
         "{GatewayPort}": str(option("DICOM.PORT")),
         "{SourceAeTitle}": study.source_ae_title,
     }
-    message = str(option("VAULT.STUDY_MESSAGE_TEMPLATE"))
-    for placeholder, value in values.items():
-        message = message.replace(placeholder, value)
-    return message[:MESSAGE_LIMIT]
+    known = re.compile("|".join(map(re.escape, values)))
+    return known.sub(lambda match: values[match[0]], str(option("VAULT.STUDY_MESSAGE_TEMPLATE")))[:MESSAGE_LIMIT]
 
 
 def study_map(job: UploadJob, parts: Iterable[UploadPart]) -> dict[str, Any]:
-    """Every file of the study up to this revision: those of this upload, and references to earlier ones.
+    """Every file of the study up to this revision: those of this upload, and references to finished earlier ones.
 
     An object that came again with another content is listed with each version; the last one is marked `current`.
+    `absent` names what belongs to the study but has no file in this vault: deleted here before the vault was set up.
     """
     own = {part.instance_id: part for part in parts if part.instance_id is not None}
     known = {**earlier_parts(job), **own}
-    study = job.revision.study
     instances = list(study_instances_through(job.revision))
-    latest = {i.sop_instance_uid: i.version for i in sorted(instances, key=lambda i: i.version)}
+    latest: dict[str, int] = {}
+    for instance in instances:
+        latest[instance.sop_instance_uid] = max(instance.version, latest.get(instance.sop_instance_uid, 0))
+    files: list[dict[str, Any]] = []
+    absent: list[dict[str, Any]] = []
+    for instance in instances:
+        entry = _instance_entry(instance) | {"current": instance.version == latest[instance.sop_instance_uid]}
+        part = known.get(instance.pk)
+        if part is None:
+            absent.append(entry)
+        else:
+            files.append(entry | _file_entry(part))
     return {
         "version": 1,
         "upload_id": job.upload_id,
-        "study_instance_uid": study.study_instance_uid,
+        "study_instance_uid": job.revision.study.study_instance_uid,
         "revision": job.revision.number,
         "previous": earlier_upload_ids(job),
-        "files": [
-            _map_entry(i, known.get(i.pk)) | {"current": i.version == latest[i.sop_instance_uid]} for i in instances
-        ],
+        "files": files,
+        "absent": absent,
     }
 
 
-def _map_entry(instance: Instance, part: UploadPart | None) -> dict[str, Any]:
-    """An instance whose earlier upload is not confirmed yet is listed without a file: the recipient knows what is to come."""
-    entry: dict[str, Any] = {
+def _instance_entry(instance: Instance) -> dict[str, Any]:
+    return {
         "sop_instance_uid": instance.sop_instance_uid,
         "sop_class_uid": instance.sop_class_uid,
         "series_instance_uid": instance.series.series_instance_uid,
@@ -62,18 +73,19 @@ def _map_entry(instance: Instance, part: UploadPart | None) -> dict[str, Any]:
         "dataset_size_bytes": instance.size_bytes,
         "version": instance.version,
     }
-    if part is not None:
-        entry |= {
-            "name": part.name,
-            "file_id": part.file_id,
-            "run_id": part.run_id,
-            "upload_id": part.job.upload_id,
-            "size_bytes": part.content_size_bytes,
-            "sha256": part.content_sha256,
-            "sealed_size_bytes": part.size_bytes,
-            "sealed_sha256": part.sha256,
-        }
-    return entry
+
+
+def _file_entry(part: UploadPart) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "file_id": part.file_id,
+        "run_id": part.run_id,
+        "upload_id": part.job.upload_id,
+        "size_bytes": part.content_size_bytes,
+        "sha256": part.content_sha256,
+        "sealed_size_bytes": part.size_bytes,
+        "sealed_sha256": part.sha256,
+    }
 
 
 def study_info(job: UploadJob) -> dict[str, Any]:

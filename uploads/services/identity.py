@@ -4,6 +4,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from studies.dicom.durable import fsync_directory
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, private_key_read, private_key_write
 
@@ -17,6 +18,7 @@ def identity_ensure() -> PrivateKey:
     path = identity_path()
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fsync_directory(path.parent.parent)
         try:
             private_key_write(path, key_generate())
         except EnvelopeError:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from gateway_project.core.models import AuditEventType, JobState
+from gateway_project.core.models import AuditEventType, JobState, Lane
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.bell import ring
 from gateway_project.core.services.jobs import job_retry
@@ -13,6 +13,9 @@ from studies.models import StudyRevision
 from uploads.models import UploadJob
 from uploads.queue import NAME, QUEUE
 from uploads.selectors import vaults_enabled
+from uploads.services.anew import ANEW_BY_A_PERSON, upload_renewed
+
+EARLIER_REVISION = "earlier-revision"
 
 
 def uploads_plan(revision: StudyRevision, *, now: datetime) -> int:
@@ -40,14 +43,23 @@ def uploads_plan(revision: StudyRevision, *, now: datetime) -> int:
 def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
     """A person asks again: what waits after a failure or was given up is tried at once; answers how many uploads.
 
-    A lane that waits because of a fault is let try again too.
+    A lane that waits because of a fault is let try again too. An upload that gateway and vault cannot agree on any more
+    gets a fresh upload id. Rows are locked lanes first, then jobs, then the study: as every transition does.
     """
     retried = 0
     with transaction.atomic():
-        jobs = UploadJob.objects.filter(revision__study_id=study_id, state__in=(JobState.READY, JobState.PARKED))
-        for job in jobs.exclude(error_code="").select_related("lane"):
-            if job.lane is not None and not job.lane.circuit_closed:
-                lane_resume(job.lane, actor=actor, now=now)
+        failed = (
+            UploadJob.objects.filter(revision__study_id=study_id, state__in=(JobState.READY, JobState.PARKED))
+            .exclude(error_code="")
+            .order_by("pk")
+        )
+        for lane in Lane.objects.select_for_update().filter(pk__in=failed.values("lane_id")).order_by("pk"):
+            if not lane.circuit_closed:
+                lane_resume(lane, actor=actor, now=now)
+        for job in list(failed.select_for_update(of=("self",)).select_related("revision")):
+            if job.error_code in ANEW_BY_A_PERSON:
+                fields = upload_renewed(job, code=job.error_code, actor=actor)
+                UploadJob.objects.filter(pk=job.pk).update(**fields)
             retried += job_retry(QUEUE, job, now=now)
         if retried:
             audit_record(
@@ -58,3 +70,22 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
             )
             ring(NAME)
     return retried
+
+
+def uploads_follow(job: UploadJob, *, now: datetime) -> bool:
+    """The study's next revision, if it failed because it has to follow this one, is ready at once; answers if so.
+
+    Only saves a wait: killed before this, the next revision's own next try finds that it may go.
+    """
+    following = UploadJob.objects.filter(
+        vault_id=job.vault_id,
+        revision__study_id=job.revision.study_id,
+        revision__number__gt=job.revision.number,
+        error_code=EARLIER_REVISION,
+        state__in=(JobState.READY, JobState.PARKED),
+    )
+    followed = following.order_by("revision__number").first()
+    if followed is None or not job_retry(QUEUE, followed, now=now):
+        return False
+    ring(NAME)
+    return True

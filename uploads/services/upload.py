@@ -1,63 +1,50 @@
-"""One upload: seal what is not sealed, send what is not confirmed, commit, verify the receipt. Repeatable at any point."""
+"""One upload: seal what is not sealed, send what is not confirmed, commit, verify the receipt. All may be repeated."""
 
 import hashlib
-import logging
 import secrets
 import time
-import os
+from collections.abc import Iterable
 from typing import BinaryIO
 
+from django.db import transaction
 from django.db.models import F
 
 from gateway_project.core.clock import database_now
-from gateway_project.core.processes import stopping
 from gateway_project.core.errors import JobFault, StopAskedError
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
+from gateway_project.core.processes import stopping
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.jobs import job_done, job_note, job_progress
 from studies.dicom.spool import Store
 from studies.models import Instance
-from studies.selectors import revision_instances
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import thumbprint
 from uploads.envelope.receipt import Commitment, Receipt, StoredFile, commitment_sign, commitment_verify, receipt_verify
-from uploads.envelope.seal import SealingRun
+from uploads.envelope.seal import Sealed, SealingRun
 from uploads.models import UploadAttempt, UploadJob, UploadPart
-from uploads.ports import VaultPort
+from uploads.ports import VaultError, VaultPort
 from uploads.queue import QUEUE
+from uploads.selectors import earlier_unfinished, upload_instances
+from uploads.services.anew import ANEW_BY_ITSELF, UPLOAD_CLOSED, upload_renewed
 from uploads.services.documents import study_info, study_map, study_metadata
 from uploads.services.identity import identity_ensure, identity_jwk
+from uploads.services.plan import EARLIER_REVISION, uploads_follow
 from uploads.services.staging import Staging
+from uploads.services.stored import stored_object
 
-logger = logging.getLogger(__name__)
-
+ACTOR = "process:upload"
 DOCUMENTS = ("metadata", "info", "map")
 LEASE_RENEWAL_SECONDS = 5.0
-CONTENT_DAMAGED = "object-damaged"
-
-
-class CheckedReader:
-    """Reads a stored Part 10 file and hashes its data set on the way: its last `size_bytes` bytes."""
-
-    def __init__(self, stream: BinaryIO, *, size_bytes: int) -> None:
-        self._stream = stream
-        self._skip = max(os.fstat(stream.fileno()).st_size - size_bytes, 0)
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._hash.update(memoryview(data)[self._skip :])
-        self._skip = max(self._skip - len(data), 0)
-        return data
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
 
 
 class Upload:
-    """The state of one attempt in this process: the session key lives here and nowhere else."""
+    """The state of one attempt in this process: the session key lives here and nowhere else.
+
+    Everything it writes is fenced by the job's claim, in the transaction of the write itself: a worker that has lost
+    its lease changes nothing any more. No name is put before its row is committed, and a row never changes its hash.
+    """
 
     def __init__(self, job: UploadJob, *, vault: VaultPort, store: Store) -> None:
         self._job = job
@@ -65,96 +52,120 @@ class Upload:
         self._store = store
         self._staging = Staging(job.upload_id)
         self._run: SealingRun | None = None
-        self._parts = {part.name: part for part in job.parts.select_related("job")}
-        self._done_bytes = sum(p.content_size_bytes for p in self._parts.values() if p.confirmed_at)
+        self._parts: dict[str, UploadPart] = {}
+        self._files_done = 0
+        self._done_bytes = 0
+        self._total_bytes = job.revision.size_bytes
         self._renewed = time.monotonic()
+        self._receipt_token = ""
 
     def run(self) -> None:
-        """Ends with the job done and the vault's receipt verified, or raises; what was confirmed is never sent again."""
+        """Ends with the job done and the vault's receipt verified, or raises; what was confirmed is never sent again.
+
+        When gateway and vault no longer agree (a confirmed file is gone, a name holds other content, a staged copy is
+        lost or damaged) and the vault has not closed the upload, it is begun anew under a fresh upload id: a name never
+        stands for two contents, and what the vault has forgotten we have no longer. Raises JobFault, VaultError,
+        EnvelopeError, SpoolError, LeaseLostError, StopAskedError.
+        """
+        self._order_check()
         self._pins_check()
-        self._staging.prepare(set(self._parts))
-        if not self._job.commitment:
-            self._files_send()
-            self._documents_send()
-            self._commitment_write()
-        receipt = self._commit()
+        self._renew()
+        try:
+            if not self._job.commitment:
+                self._send_all()
+            receipt = self._commit()
+        except (VaultError, JobFault) as error:
+            if error.code in ANEW_BY_ITSELF:
+                self._begin_anew(error.code)
+            raise
         failpoint("upload.receipted")
+        self._staging.clear()
         job_done(QUEUE, self._job, now=database_now(), finish=lambda: self._finish(receipt))
         failpoint("upload.done")
-        self._staging.clear()
+        uploads_follow(self._job, now=database_now())
+
+    def _order_check(self) -> None:
+        """A revision goes to a vault after the earlier ones: its map refers to their files by upload id and name."""
+        if earlier_unfinished(self._job).exists():
+            raise JobFault(
+                "An earlier revision of this study is not in this vault yet. This one follows it.",
+                code=EARLIER_REVISION,
+            )
 
     def _pins_check(self) -> None:
-        """The vault must still show the recipient's and its own key as they were pinned; otherwise the lane stops for good."""
+        """The vault must still show the recipient's and its own key as they were pinned; otherwise the lane is held."""
         pinned = self._job.vault
         description = self._vault.describe()
-        if description.vault_id != pinned.vault_id or thumbprint(description.receipt_jwk) != thumbprint(
-            pinned.receipt_jwk
-        ):
+        same = (description.vault_id, description.demonstration) == (pinned.vault_id, pinned.demonstration)
+        if not same or _key_id(description.receipt_jwk) != _key_id(pinned.receipt_jwk):
             raise JobFault(
-                "The vault shows another identity than the one pinned. Nothing was sent. Ask its operator before you resume.",
+                "The vault shows another identity than the one pinned. Nothing was sent. "
+                "Ask its operator before you resume.",
                 code="vault-identity-differs",
                 hard_stop=True,
             )
-        offered = self._vault.recipient_key(pinned.recipient_key_id)
-        if thumbprint(offered) != pinned.recipient_key_id:
+        if _key_id(self._vault.recipient_key(pinned.recipient_key_id)) != pinned.recipient_key_id:
             raise JobFault(
-                "The vault offers another recipient key than the one pinned. Nothing was sent. Compare fingerprints first.",
+                "The vault offers another recipient key than the one pinned. Nothing was sent. "
+                "Compare fingerprints before you resume.",
                 code="recipient-key-differs",
                 hard_stop=True,
             )
 
-    def _files_send(self) -> None:
-        for number, instance in enumerate(revision_instances(self._job.revision), start=1):
-            if stopping():
-                raise StopAskedError
-            name = f"file-{number:05d}.gve"
-            part = self._parts.get(name) or self._seal(name, instance)
-            if part.confirmed_at is None:
-                self._send(part)
-                self._done_bytes += part.content_size_bytes
-                self._progress(0, force=True)
+    def _send_all(self) -> None:
+        """On return the vault has confirmed everything, and what we stand for is signed and kept."""
+        self._parts = {part.name: part for part in self._job.parts.select_related("job").order_by("pk")}
+        confirmed = [part for part in self._parts.values() if part.confirmed_at is not None]
+        self._files_done = sum(part.instance_id is not None for part in confirmed)
+        self._done_bytes = sum(part.content_size_bytes for part in confirmed)
+        waiting = [part for part in self._parts.values() if part.confirmed_at is None]
+        self._staging.prepare({part.sha256 for part in waiting})
+        for part in waiting:  # in the order of sealing: a run's key documents before what is sealed under it
+            self._send(part)
+        self._files_send(upload_instances(self._job))
+        self._documents_send()
+        self._commitment_write()
+
+    def _files_send(self, instances: Iterable[Instance]) -> None:
+        """A file's number follows those that have one already, so a name is never given twice."""
+        sealed = {part.instance_id for part in self._parts.values() if part.instance_id is not None}
+        missing = [instance for instance in instances if instance.pk not in sealed]
+        self._total_bytes = self._done_bytes + sum(instance.size_bytes for instance in missing)
+        job_note(self._job, files_total=len(sealed) + len(missing))
+        for number, instance in enumerate(missing, start=len(sealed) + 1):
+            self._send(self._seal(f"file-{number:05d}.gve", instance))
 
     def _sealing_run(self) -> SealingRun:
         """This attempt's session key; its key documents reach the vault before anything sealed with it."""
         if self._run is None:
             vault = self._job.vault
-            self._run = SealingRun.start(
+            run = SealingRun.start(
                 upload_id=self._job.upload_id,
                 recipients=[vault.recipient_jwk],
                 gateway_id=str(option("INSTANCE.ID")),
                 vault_id=vault.vault_id,
             )
-            for document in self._run.key_documents:
+            for document in run.key_documents:
                 self._send(self._stage_bytes(document.name, document.content))
+            self._run = run
         return self._run
 
     def _seal(self, name: str, instance: Instance) -> UploadPart:
         run = self._sealing_run()
-        file_id = secrets.token_hex(16)
-        sealed = None
 
-        def fill(sink: BinaryIO) -> None:
-            nonlocal sealed
-            with self._store.open(instance.path) as stream:
-                source = CheckedReader(stream, size_bytes=instance.size_bytes)
-                sealed = run.seal(source, sink, file_id=file_id, on_progress=self._progress)  # type: ignore[arg-type]
-                if source.hexdigest() != instance.sha256:
-                    raise JobFault(
-                        "A stored object is not what was received (its hash differs). The upload waits for a person.",
-                        code=CONTENT_DAMAGED,
-                        permanent=True,
-                    )
+        def fill(sink: BinaryIO) -> Sealed:
+            with stored_object(self._store, instance) as source:
+                file_id = secrets.token_hex(16)
+                return run.seal(source, sink, file_id=file_id, on_progress=lambda _read: self._progress(0))  # type: ignore[arg-type]
 
-        self._staging.write(name, fill)
+        sealed = self._staging.write(fill)
         failpoint("upload.sealed")
-        if sealed is None:
-            raise JobFault("Sealing did not happen.", code="internal")
         return self._part_write(
             name,
             sha256=sealed.sha256,
             size_bytes=sealed.size_bytes,
             instance=instance,
-            file_id=file_id,
+            file_id=sealed.file_id,
             run_id=sealed.run_id,
             content_sha256=sealed.content_sha256,
             content_size_bytes=sealed.content_size_bytes,
@@ -164,63 +175,72 @@ class Upload:
         """Metadata and info first, the map last: it is what the commitment stands on."""
         for kind in DOCUMENTS:
             name = f"{kind}.jwe"
-            part = self._parts.get(name)
-            if part is None:
-                content = self._sealing_run().seal_document(self._document(kind), kind=kind, identity=identity_ensure())
-                part = self._stage_bytes(name, content)
-            if part.confirmed_at is None:
-                self._send(part)
+            if name not in self._parts:
+                run = self._sealing_run()
+                content = run.seal_document(self._document(kind), kind=kind, identity=identity_ensure())
+                self._send(self._stage_bytes(name, content, run_id=run.run_id))
 
     def _document(self, kind: str) -> dict[str, object]:
         if kind == "map":
             return study_map(self._job, self._parts.values())
         return study_info(self._job) if kind == "info" else study_metadata(self._job)
 
-    def _stage_bytes(self, name: str, content: bytes) -> UploadPart:
-        self._staging.write(name, lambda sink: sink.write(content))
-        return self._part_write(name, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    def _stage_bytes(self, name: str, content: bytes, *, run_id: str = "") -> UploadPart:
+        stored = StoredFile(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+        def fill(sink: BinaryIO) -> StoredFile:
+            sink.write(content)
+            return stored
+
+        self._staging.write(fill)
+        return self._part_write(name, sha256=stored.sha256, size_bytes=stored.size_bytes, run_id=run_id)
 
     def _part_write(self, name: str, **values: object) -> UploadPart:
-        self._parts[name] = UploadPart.objects.create(job=self._job, name=name, staged_at=database_now(), **values)
+        with transaction.atomic():
+            self._renew()
+            part = UploadPart.objects.create(job=self._job, name=name, staged_at=database_now(), **values)
+        self._parts[name] = part
         failpoint("upload.staged")
-        return self._parts[name]
+        return part
 
     def _send(self, part: UploadPart) -> None:
         """The vault keeps exactly these bytes on return, and our row says so. Sending them again is harmless."""
-        source = self._staging.open(part.name)
+        source = self._staging.open(part.sha256)
         if source is None:
-            self._confirm_lost(part)
-            return
-        with source:
-            self._vault.put(
-                self._job.upload_id,
-                part.name,
-                source,
-                size_bytes=part.size_bytes,
-                sha256=part.sha256,
-                on_progress=lambda _bytes: self._progress(0),
-            )
-        failpoint("upload.sent")
+            self._staged_lost(part)
+        else:
+            with source:
+                self._vault.put(
+                    self._job.upload_id,
+                    part.name,
+                    source,
+                    size_bytes=part.size_bytes,
+                    sha256=part.sha256,
+                    on_progress=lambda sent: self._progress(sent * part.content_size_bytes // part.size_bytes),
+                )
+            failpoint("upload.sent")
         self._confirm(part)
+
+    def _staged_lost(self, part: UploadPart) -> None:
+        """The staged copy is gone: fine if the vault has the very bytes, otherwise the upload is begun anew."""
+        stored = self._vault.upload_state(self._job.upload_id).files.get(part.name)
+        if stored is None or stored.sha256 != part.sha256:
+            raise JobFault("A sealed file was lost before it was sent.", code="staging-lost")
 
     def _confirm(self, part: UploadPart) -> None:
         part.confirmed_at = database_now()
-        part.save(update_fields=["confirmed_at"])
-        UploadAttempt.objects.filter(claim_id=self._job.claim_id).update(
-            files_sent=F("files_sent") + 1, bytes_sent=F("bytes_sent") + part.size_bytes
-        )
+        done_bytes = self._done_bytes + part.content_size_bytes
+        files_done = self._files_done + (part.instance_id is not None)
+        with transaction.atomic():
+            self._renew(done_bytes)
+            part.save(update_fields=["confirmed_at"])
+            UploadAttempt.objects.filter(job=self._job, result="running").update(
+                files_sent=F("files_sent") + 1, bytes_sent=F("bytes_sent") + part.size_bytes
+            )
+            job_note(self._job, files_done=files_done)
+        self._done_bytes, self._files_done = done_bytes, files_done
         failpoint("upload.confirmed")
-        self._staging.remove(part.name)
-
-    def _confirm_lost(self, part: UploadPart) -> None:
-        """The staged copy is gone: fine if the vault has the bytes; otherwise the part is sealed anew under the same name."""
-        stored = self._vault.upload_state(self._job.upload_id).files.get(part.name)
-        if stored is not None and stored.sha256 == part.sha256:
-            self._confirm(part)
-            return
-        part.delete()
-        del self._parts[part.name]
-        raise JobFault("A sealed file was lost before it was sent; it is sealed again.", code="staging-lost")
+        self._staging.remove(part.sha256)
 
     def _commitment_write(self) -> None:
         """What we stand for, signed and kept before the vault sees it: after a crash the very same is sent again."""
@@ -241,6 +261,7 @@ class Upload:
     def _commit(self) -> Receipt:
         token = self._job.commitment
         commitment = commitment_verify(token, identity_jwk())
+        self._renew()
         answer = self._vault.commit(self._job.upload_id, token)
         failpoint("upload.answered")
         try:
@@ -248,7 +269,7 @@ class Upload:
         except EnvelopeError as error:
             raise JobFault(
                 "The vault's receipt does not hold: it is not taken as proof. Ask the vault's operator.",
-                code=f"receipt-{error.code}"[:64],
+                code=f"receipt-{error.code.removeprefix('receipt-')}",
                 hard_stop=True,
             ) from error
         self._receipt_token = answer
@@ -259,7 +280,7 @@ class Upload:
         job_note(self._job, receipt=self._receipt_token, receipt_id=receipt.receipt_id, receipt_at=database_now())
         audit_record(
             AuditEventType.DATA_EXPORT,
-            actor="process:upload",
+            actor=ACTOR,
             subject=f"study:{self._job.revision.study_id}",
             detail={
                 "action": "uploaded",
@@ -271,9 +292,41 @@ class Upload:
             },
         )
 
-    def _progress(self, _bytes: int, *, force: bool = False) -> None:
-        """Renews the lease, because something moved; at most every few seconds unless a file has just been finished."""
-        if force or time.monotonic() - self._renewed > LEASE_RENEWAL_SECONDS:
-            self._renewed = time.monotonic()
-            total = self._job.revision.size_bytes
-            job_progress(QUEUE, self._job, done=min(self._done_bytes, total), total=total, now=database_now())
+    def _begin_anew(self, code: str) -> None:
+        """Raises JobFault in every case: the upload has a fresh id and waits its turn, or the vault has closed it."""
+        if self._vault.upload_state(self._job.upload_id).receipt is not None:
+            raise JobFault(
+                "The vault has closed this upload with other files than ours. "
+                "Trying again sends the study as a new upload.",
+                code=UPLOAD_CLOSED,
+                permanent=True,
+            )
+        with transaction.atomic():
+            self._renew(0)
+            job_note(self._job, **upload_renewed(self._job, code=code, actor=ACTOR))
+        raise JobFault(
+            "The vault no longer has what it had confirmed, or a sealed copy was lost here. "
+            "The study is sent again as a new upload.",
+            code="upload-begun-anew",
+        )
+
+    def _progress(self, content_bytes: int) -> None:
+        """Called as bytes move: ends the attempt when a stop is asked, and renews the lease every few seconds."""
+        if stopping():
+            raise StopAskedError
+        if time.monotonic() - self._renewed > LEASE_RENEWAL_SECONDS:
+            self._renew(self._done_bytes + content_bytes)
+
+    def _renew(self, done_bytes: int | None = None) -> None:
+        """This is still our job, its lease lives on; in a transaction it stays ours to the end. Else LeaseLostError."""
+        done = min(self._done_bytes if done_bytes is None else done_bytes, self._total_bytes)
+        job_progress(QUEUE, self._job, done=done, total=self._total_bytes, now=database_now())
+        self._renewed = time.monotonic()
+
+
+def _key_id(jwk: dict[str, str]) -> str:
+    """The key's thumbprint; empty for what is no key of ours at all, which no pin equals."""
+    try:
+        return thumbprint(jwk)
+    except EnvelopeError:
+        return ""

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from django.db import transaction
 from django.utils.timezone import now
 
+from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
-from gateway_project.core.secrets import secret_decrypt, secret_encrypt
+from gateway_project.core.secrets import SecretError, secret_decrypt, secret_encrypt
 from gateway_project.core.services.audit import audit_record
-from gateway_project.core.services.lanes import lane_ensure
+from gateway_project.core.services.lanes import lane_ensure, lane_pause, lane_resume
 from uploads.client import VaultClient
 from uploads.envelope.keys import key_from_jwk, thumbprint
 from uploads.models import Vault
-from uploads.ports import VaultPort
+from uploads.ports import VaultError, VaultPort
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,31 @@ def vault_ensure(
     return vault
 
 
+def vault_switch(vault: Vault, *, enabled: bool, actor: str) -> None:
+    """Off: nothing more is planned for the vault, and what is planned waits in its paused lane. On: it flows again."""
+    with transaction.atomic():
+        if not Vault.objects.filter(pk=vault.pk, enabled=not enabled).update(enabled=enabled):
+            return
+        if enabled:
+            lane_resume(vault.lane, actor=actor, now=now())
+        else:
+            lane_pause(vault.lane, actor=actor, now=now())
+        audit_record(
+            AuditEventType.CONFIGURATION,
+            actor=actor,
+            subject=f"vault:{vault.pk}",
+            detail={"action": "switched on" if enabled else "switched off"},
+        )
+    vault.enabled = enabled
+
+
 def vault_client(vault: Vault) -> VaultPort:
-    """How this vault is spoken to."""
-    return VaultClient(vault.base_url, token=secret_decrypt(vault.token), timeout_seconds=option("VAULT.HTTP_SECONDS"))
+    """How this vault is spoken to. What is wrong with its settings is no study's fault: JobFault, the lane waits."""
+    try:
+        token = secret_decrypt(vault.token)
+        return VaultClient(vault.base_url, token=token, timeout_seconds=option("VAULT.HTTP_SECONDS"))
+    except SecretError as error:
+        words = "The vault's token cannot be read: restore keys/config.key or enter the token again, then resume."
+        raise JobFault(words, code=error.code, hard_stop=True) from error
+    except VaultError as error:
+        raise JobFault(str(error), code=error.code, hard_stop=True) from error

@@ -1,6 +1,7 @@
 """The bell: tells a cluster that there is work. Losing a ring loses no work, the ticker rings again."""
 
 import logging
+from typing import cast
 
 from django.conf import settings
 from django.db import transaction
@@ -18,7 +19,7 @@ TICK = "gateway_project.core.tasks.tick"
 def ring(queue_name: str) -> None:
     """Rings for a queue once the business transaction has committed; with enough rings waiting it does nothing."""
     cluster = REGISTRY.queues[queue_name].cluster
-    transaction.on_commit(lambda: _ring(DRAIN, queue_name, cluster=cluster))
+    _ring(DRAIN, queue_name, cluster=cluster)
 
 
 def ring_periodics(names: list[str]) -> None:
@@ -29,7 +30,8 @@ def ring_periodics(names: list[str]) -> None:
 def _ring(task: str, argument: str | list[str], *, cluster: str) -> None:
     """Task arguments are names of ours only: no ids of patients, no PHI, nothing a forged row could make dangerous."""
     try:
-        if rings_waiting(cluster) < 2 * settings.Q_CLUSTER["ALT_CLUSTERS"][cluster]["workers"] + 2:
+        clusters = cast("dict[str, dict[str, int]]", settings.Q_CLUSTER["ALT_CLUSTERS"])
+        if rings_waiting(cluster) < 2 * clusters[cluster]["workers"] + 2:
             async_task(task, argument, cluster=cluster)
     except Exception as error:  # noqa: BLE001 - the work is safe in its row; the ticker rings again within 5 s
         logger.warning("ring failed", extra={"cluster": cluster, "error": type(error).__name__})

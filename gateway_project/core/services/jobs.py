@@ -90,9 +90,8 @@ def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> 
     with transaction.atomic():
         if lane_id is not None and not _lane_has_room(model, lane_id, now=now):
             raise _LaneFullError(lane_id)
-        claimed = model._default_manager.filter(
-            pk=pk, queue=queue.name, lane_id=lane_id, state=JobState.READY, run_after__lte=now
-        ).update(
+        still_ready = Q(pk=pk, queue=queue.name, lane=lane_id, state=JobState.READY, run_after__lte=now)
+        claimed = model._default_manager.filter(still_ready).update(
             state=JobState.RUNNING,
             claim_id=uuid.uuid4(),
             attempts=F("attempts") + 1,

@@ -14,7 +14,9 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         broken = audit_verify()
         if broken is not None:
-            raise CommandError(f"The chain breaks at link {broken}: a record was changed, removed or put in another place.")
+            raise CommandError(
+                f"The chain breaks at link {broken}: a record was changed, removed or put in another place."
+            )
         chained = AuditSeal.objects.count()
         waiting = AuditEvent.objects.filter(seal__isnull=True).count()
         self.stdout.write(f"The chain holds: {chained} records, {waiting} more wait to be chained.")

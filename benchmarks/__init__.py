@@ -1,0 +1,1 @@
+"""The hot paths beside the best peers on this machine: `make bench`."""

@@ -1,0 +1,137 @@
+"""Receiving: the same files by DCMTK's storescu to the gateway, to Orthanc and to storescp, in turns."""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+from benchmarks.gateway import GatewayReceiver, gateway_running
+from benchmarks.objects import CT, SMALL, ObjectFactory, ObjectKind
+from benchmarks.peers import TUNED, BenchmarkError, Orthanc, Receiver, Storescp
+from benchmarks.report import Clock, Measure, Row, tell
+
+SEND_SECONDS = 180.0
+INDEX_SECONDS = 60.0
+WARM_UP_OBJECTS = 10
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row's work: `count` objects in one association. `once`: no rounds, because peers take their time."""
+
+    title: str
+    kind: ObjectKind
+    count: int
+    tuned: bool
+    orthanc_to_reach: str
+    storescp_to_reach: str
+    once: bool = False
+
+
+def loads(*, quick: bool) -> list[Load]:
+    ct, small, installed = (8, 20, 5) if quick else (400, 1000, 100)
+    return [
+        Load("CT, tuned sender", CT, ct, True, "3x", "1x"),
+        Load("small, tuned sender", SMALL, small, True, "2x; 3x", "-"),
+        Load("small, sender as installed", SMALL, installed, False, "50x", "50x", once=True),
+    ]
+
+
+def receive(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Row]:
+    """Measures every load; the receivers are gone afterwards. Raises BenchmarkError when an object did not arrive."""
+    with ExitStack() as stack:
+        gateway = GatewayReceiver(stack.enter_context(gateway_running(folder)))
+        peers: list[Receiver | None] = [
+            stack.enter_context(Orthanc.start(folder)),
+            stack.enter_context(Storescp.start(folder)),
+        ]
+        for peer, label in zip(peers, (Orthanc.label, Storescp.label), strict=True):
+            if peer is None:
+                tell(f"{label} is not installed: its rows are left out (apt-get install orthanc dcmtk)")
+        receivers = [gateway, *(peer for peer in peers if peer is not None)]
+        warm_up(folder, receivers)
+        rows: list[Row] = []
+        for load in loads(quick=quick):
+            measures = load_run(folder, load, receivers, rounds=1 if load.once else rounds, clock=clock)
+            rows += load_rows(load, measures)
+        return rows
+
+
+def load_rows(load: Load, measures: dict[str, Measure]) -> list[Row]:
+    ours = measures[GatewayReceiver.label]
+    size = ours.size_bytes / load.count / 1000
+    figure = f"receive {load.count} x {size:.0f} kB {load.title}"
+    aims = ((Orthanc.label, load.orthanc_to_reach), (Storescp.label, load.storescp_to_reach))
+    return [Row(figure, ours, label, measures.get(label), aim) for label, aim in aims]
+
+
+def load_run(
+    folder: Path, load: Load, receivers: Sequence[Receiver], *, rounds: int, clock: Clock
+) -> dict[str, Measure]:
+    """Each round: a new study, to each receiver, beginning with another one each time. By the receivers' labels."""
+    factory = ObjectFactory(load.kind)
+    found: dict[str, Measure] = {}
+    done = 0
+    while clock.allows(done, rounds):
+        files = folder / "sent"
+        size_bytes = factory.write(files, load.count)
+        first = done % len(receivers)
+        for receiver in [*receivers[first:], *receivers[:first]]:
+            measure = found.setdefault(receiver.label, Measure(load.count, size_bytes))
+            measure.seconds.append(send(files, receiver, count=load.count, tuned=load.tuned))
+        done += 1
+        told = ", ".join(f"{label} {measure.seconds[-1]:.2f} s" for label, measure in found.items())
+        tell(f"  {load.title}, {load.count} objects, round {done}: {told}")
+        rmtree(files)
+    return found
+
+
+def warm_up(folder: Path, receivers: Sequence[Receiver]) -> None:
+    """Nobody's first association is measured."""
+    files = folder / "warm-up"
+    ObjectFactory(SMALL).write(files, WARM_UP_OBJECTS)
+    for receiver in receivers:
+        send(files, receiver, count=WARM_UP_OBJECTS, tuned=True)
+
+
+def send(files: Path, receiver: Receiver, *, count: int, tuned: bool) -> float:
+    """Seconds until storescu has ended and the receiver shows every object, whichever is later.
+
+    What was written before lies on the disk first, so that nobody pays for another's writing. Raises BenchmarkError.
+    """
+    os.sync()
+    expected = receiver.count() + count
+    command = [
+        "storescu",
+        "-aet",
+        "BENCH",
+        "-aec",
+        receiver.ae_title,
+        "+sd",
+        "127.0.0.1",
+        str(receiver.port),
+        str(files),
+    ]
+    env = {key: value for key, value in os.environ.items() if key not in TUNED} | (TUNED if tuned else {})
+    began = time.perf_counter()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SEND_SECONDS, check=False)
+    ended = time.perf_counter()
+    if done.returncode != 0:
+        raise BenchmarkError(f"storescu to {receiver.label} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    if receiver.count() < expected:
+        ended = shown(receiver, expected)
+    return ended - began
+
+
+def shown(receiver: Receiver, expected: int) -> float:
+    """When the receiver shows all of it."""
+    give_up_at = time.perf_counter() + INDEX_SECONDS
+    while (now := time.perf_counter()) < give_up_at:
+        if receiver.count() >= expected:
+            return now
+        time.sleep(0.002)
+    raise BenchmarkError(f"{receiver.label} shows {receiver.count()} of {expected} objects that it acknowledged.")

@@ -1,0 +1,233 @@
+"""The admin: every model of ours, for administrators only, nothing to change that must not be changed."""
+
+import pytest
+from django.apps import apps
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from django.utils.timezone import now
+
+from gateway_project.core.admin_site import ReadOnlyAdmin, site
+from gateway_project.core.models import Alert, AuditEvent, AuditSeal, ConfigOverride, JobState, Lane, Lease
+from gateway_project.core.packages import package_is_ours
+from gateway_project.core.secrets import secret_encrypt
+from network.models import AssociationRecord
+from studies.models import QuarantinedObject, Study
+from tests.web.factories import (
+    day_make,
+    lane_make,
+    number,
+    series_make,
+    study_make,
+    uploaded_study_make,
+    user_make,
+    vault_make,
+)
+from uploads.models import UploadJob, UploadPart, Vault
+
+pytestmark = pytest.mark.django_db
+HIDDEN = {"configversion"}  # one counter row
+MODELS = sorted(
+    (m for m in apps.get_models() if package_is_ours(m.__module__) and m._meta.model_name not in HIDDEN),
+    key=lambda model: model._meta.label,
+)
+
+
+def address(model: type, page: str, *args: object) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def fill(rows: int) -> None:
+    vault = vault_make(f"v{number()}", lane=lane_make())
+    for _ in range(rows):
+        study = uploaded_study_make(vault)
+        n = number()
+        job = study.revisions.get().upload_jobs.get()
+        UploadPart.objects.create(job=job, name=f"file-{n}.gve", sha256="0" * 64, size_bytes=1)
+        vault_make(f"v{n}", lane=lane_make())
+        Alert.objects.create(key=f"k{n}", code="c", words=f"words {n}")
+        event = AuditEvent.objects.create(event="Query", actor="user:x", subject=f"study:{n}")
+        AuditSeal.objects.create(sequence=n, event=event, hash="0" * 64)
+        ConfigOverride.objects.create(key=f"SECTION.KEY{n}", value="MARK-unknown-option", updated_by="user:x")
+        Lease.objects.create(name=f"lease{n}", holder="x", until=study.received_at)
+        QuarantinedObject.objects.create(sha256=f"{n:064d}", size_bytes=1, code="c", reason="r")
+        AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
+
+
+def test_every_model_of_ours_is_there_and_no_one_elses() -> None:
+    ours = set(MODELS) | {User, Group}
+    assert set(site._registry) == ours
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_lists_and_rows_open_at_a_cost_that_does_not_grow(administrator, model, django_assert_max_num_queries) -> None:
+    fill(1)
+    path = address(model, "changelist")
+    with django_assert_max_num_queries(16) as few:
+        assert administrator.get(path).status_code == 200
+    row = model._default_manager.order_by("pk").first()
+    with django_assert_max_num_queries(16):
+        html = administrator.get(address(model, "change", row.pk)).content.decode()
+    assert "MARK-secret-token" not in html
+    assert "MARK-unknown-option" not in html
+    fill(3)
+    with django_assert_max_num_queries(len(few.captured_queries)):
+        html = administrator.get(path).content.decode()
+    assert "MARK-secret-token" not in html
+    assert "MARK-unknown-option" not in html
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_nothing_is_added_or_deleted_and_read_only_rows_stay(administrator, model) -> None:
+    fill(1)
+    row = model._default_manager.order_by("pk").first()
+    assert administrator.get(address(model, "add")).status_code == 403
+    assert administrator.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    administrator.post(
+        address(model, "changelist"), {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    )
+    assert model._default_manager.filter(pk=row.pk).exists()
+    if isinstance(site._registry[model], ReadOnlyAdmin):
+        assert administrator.post(address(model, "change", row.pk), {}).status_code == 403
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "integration", ""])
+def test_other_roles_have_no_admin(client_as, role: str) -> None:
+    client = client_as(role)
+    for path in ("/admin/", address(Lane, "changelist"), "/admin/login/"):
+        answer = client.get(path, follow=True)
+        assert answer.status_code == 403
+
+
+def test_is_staff_alone_is_no_key(client_as) -> None:
+    client = client_as("viewer")
+    User.objects.filter(username__startswith="viewer").update(is_staff=True)
+    assert client.get("/admin/", follow=True).status_code == 403
+
+
+def test_strangers_get_the_one_login_page(client_as) -> None:
+    client_as("viewer")
+    answer = Client().get("/admin/core/lane/", follow=True)
+    assert answer.redirect_chain[-1][0] == "/login/?next=/admin/core/lane/"
+    assert answer.templates[0].name == "registration/login.html"
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+def test_lane_is_paused_and_resumed_and_audited(administrator, action: str) -> None:
+    lane = lane_make(paused=action == "resume")
+    administrator.post(address(Lane, "changelist"), {"action": action, "_selected_action": [lane.pk]})
+    lane.refresh_from_db()
+    assert lane.paused == (action == "pause")
+    event = AuditEvent.objects.get(subject=f"lane:{lane.name}")
+    assert event.detail == {"action": action}
+    assert event.actor.startswith("user:administrator")
+
+
+def test_alert_is_acknowledged(administrator) -> None:
+    alert = Alert.objects.create(key="disk", code="disk-low", words="The store's disk runs low.")
+    administrator.post(address(Alert, "changelist"), {"action": "acknowledge", "_selected_action": [alert.pk]})
+    alert.refresh_from_db()
+    assert alert.acknowledged_at is not None
+    assert alert.acknowledged_by.startswith("user:administrator")
+
+
+def test_vault_takes_a_switch_and_keeps_its_pins(administrator) -> None:
+    vault = vault_make("north")
+    forged = {
+        "base_url": "http://evil.example",
+        "recipient_key_id": "x",
+        "token": "x",
+        "recipient_jwk": "{}",
+        "demonstration": "",
+    }
+    answer = administrator.post(
+        address(Vault, "change", vault.pk), {"name": "nord", "enabled": "", "required": "on", **forged}
+    )
+    assert answer.status_code == 302
+    after = Vault.objects.get(pk=vault.pk)
+    assert (after.name, after.enabled, after.required) == ("nord", False, True)
+    for kept in ("base_url", "recipient_key_id", "token", "recipient_jwk"):
+        assert getattr(after, kept) == getattr(vault, kept)
+    event = AuditEvent.objects.get(subject=f"vault:{vault.pk}")
+    assert event.detail == {"action": "vault changed", "name": "nord", "enabled": False}
+
+
+def test_demonstration_vault_keeps_its_name(administrator) -> None:
+    vault = vault_make("demonstration", demonstration=True)
+    administrator.post(address(Vault, "change", vault.pk), {"name": "other", "enabled": "on", "required": "on"})
+    assert Vault.objects.get(pk=vault.pk).name == "demonstration"
+
+
+def test_secret_override_is_only_ever_set(administrator) -> None:
+    ConfigOverride.objects.create(key="INSTANCE.ID", value="haus-4", updated_by="user:x")
+    ConfigOverride.objects.create(key="OLD.SECRET", value=secret_encrypt("MARK"), updated_by="user:x")
+    html = administrator.get(address(ConfigOverride, "changelist")).content.decode()
+    assert "haus-4" in html
+    assert "MARK" not in html
+    assert "gAAAA" not in html
+
+
+def test_account_is_made_with_a_role_and_audited(administrator) -> None:
+    password = "another good one 77"
+    answer = administrator.post(
+        address(User, "add"),
+        {"username": "neu", "usable_password": "true", "password1": password, "password2": password},
+    )
+    user = User.objects.get(username="neu")
+    assert answer.status_code == 302
+    viewer = Group.objects.get(name="viewer")
+    administrator.post(address(User, "change", user.pk), {"username": "neu", "is_active": "on", "groups": [viewer.pk]})
+    assert AuditEvent.objects.filter(subject=f"user:{user.pk}", detail__roles=["viewer"]).exists()
+
+
+def test_no_form_makes_a_superuser(administrator) -> None:
+    user = user_make("viewer", username="neu")
+    forged = {"is_superuser": "on", "is_staff": "on", "user_permissions": ["1"]}
+    administrator.post(address(User, "change", user.pk), {"username": "neu", "is_active": "on", **forged})
+    user.refresh_from_db()
+    assert (user.is_superuser, user.is_staff, user.user_permissions.count()) == (False, False, 0)
+
+
+def test_superusers_account_is_not_taken_over(administrator) -> None:
+    root = User.objects.get(username="first")
+    password = "taken over 12345"
+    for path in (address(User, "change", root.pk), f"/admin/auth/user/{root.pk}/password/"):
+        answer = administrator.post(
+            path, {"username": "first", "usable_password": "true", "password1": password, "password2": password}
+        )
+        assert answer.status_code == 403
+    root.refresh_from_db()
+    assert not root.check_password(password)
+
+
+def test_admins_own_log_holds_nothing_of_a_patient(administrator) -> None:
+    vault = vault_make("north")
+    studies = day_make(vault)
+    administrator.post(address(Vault, "change", vault.pk), {"name": "nord", "required": "on"})
+    told = " ".join(f"{entry.object_repr} {entry.change_message}" for entry in LogEntry.objects.all())
+    assert told
+    for study in studies:
+        for text in (study.patient_name, study.patient_id, study.study_instance_uid):
+            assert text not in told
+            assert text not in str(study)
+
+
+def test_no_admin_search_takes_a_patients_name_or_number() -> None:
+    """What is searched there stands in the address."""
+    for model, model_admin in site._registry.items():
+        for field in model_admin.get_search_fields(None):
+            assert not any(word in field for word in ("patient", "accession", "physician")), model
+
+
+def test_studies_are_settled_and_retried_from_the_list(administrator, vault) -> None:
+    study = study_make(open_since=now())
+    series_make(study)
+    chosen = {"_selected_action": [study.pk]}
+    administrator.post(address(Study, "changelist"), {"action": "settle_now", **chosen})
+    job = study.revisions.get().upload_jobs.get()
+    UploadJob.objects.filter(pk=job.pk).update(state=JobState.PARKED, error_code="x", error_words="Given up.")
+    administrator.post(address(Study, "changelist"), {"action": "retry", **chosen})
+    job.refresh_from_db()
+    assert job.state == JobState.READY
+    assert AuditEvent.objects.filter(subject=f"study:{study.pk}", actor__startswith="user:administrator").count() == 2

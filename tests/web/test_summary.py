@@ -1,0 +1,66 @@
+"""The first sentence of the list: is everything of today where it belongs, and if not, what to press."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils.timezone import now
+
+from gateway_project.core.models import Alert, Lane
+from gateway_project.wiring.browse import studies_summary
+from studies.models import StudyState
+from tests.web.factories import lane_make, study_make, uploaded_study_make
+
+pytestmark = pytest.mark.django_db
+
+
+def page(client) -> str:
+    return client.get("/studies/").content.decode()
+
+
+def test_sentence_when_everything_of_today_is_in_the_vault(vault) -> None:
+    for _ in range(3):
+        uploaded_study_make(vault)
+    summary = studies_summary(now())
+    assert summary.sentence == "All 3 studies of today are in the vault."
+    assert summary.detail == "The latest took 10 min 42 s from its last object to the vault's receipt."
+    assert (summary.tone, summary.troubles) == ("ok", [])
+
+
+def test_sentence_counts_what_is_on_the_way(vault) -> None:
+    uploaded_study_make(vault)
+    study_make(state=StudyState.RECEIVING)
+    study_make(state=StudyState.UPLOADING)
+    assert studies_summary(now()).sentence == "3 studies today: 1 in the vault, 1 being received and 1 on the way."
+
+
+def test_quiet_day_is_said() -> None:
+    study_make(received_at=now() - timedelta(days=3), state=StudyState.UPLOADED)
+    assert studies_summary(now()).sentence == "Nothing has arrived today."
+
+
+def test_what_needs_a_hand_comes_first_with_reason_and_button(operator, viewer) -> None:
+    study = study_make(state=StudyState.FAILED_PERMANENT, reason="A stored object is not what was received.")
+    lane = lane_make(title="Vault Nord", held=True, faults=1, fault_words="The vault refused the token (401).")
+    Alert.objects.create(key=f"lane:{lane.name}", code="token", words="Vault Nord: told by its lane already.")
+    alert = Alert.objects.create(key="disk", code="disk-low", words="The store's disk runs low.")
+    Alert.objects.create(key="old", code="x", words="Healed long ago.", healed_at=now())
+    html = page(operator)
+    assert "3 things need a hand." in html
+    for words in (study.reason, "The vault refused the token (401).", "The store&#x27;s disk runs low."):
+        assert words in html
+    for name, pk in (("study-retry", study.pk), ("lane-resume", lane.pk), ("alert-acknowledge", alert.pk)):
+        assert reverse(name, args=(pk,)) in html
+        assert reverse(name, args=(pk,)) not in page(viewer)
+    assert "told by its lane already" not in html
+    assert "Healed long ago" not in html
+
+
+def test_resumed_lane_and_acknowledged_alert_leave_the_list(operator) -> None:
+    lane = lane_make(paused=True)
+    alert = Alert.objects.create(key="disk", code="disk-low", words="The store's disk runs low.")
+    operator.post(reverse("lane-resume", args=(lane.pk,)))
+    operator.post(reverse("alert-acknowledge", args=(alert.pk,)))
+    assert not Lane.objects.get(pk=lane.pk).paused
+    assert Alert.objects.get(pk=alert.pk).acknowledged_by.startswith("user:operator")
+    assert studies_summary(now()).troubles == []
