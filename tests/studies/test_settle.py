@@ -1,6 +1,7 @@
 """Settling: every instance in exactly one revision, none missed, whatever arrives meanwhile."""
 
 import datetime as dt
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.db.models import F
 from gateway_project.core.models import AuditEvent
 from studies import selectors
 from studies.models import Instance, RevisionState, Study, StudyRevision, StudyState
+from studies.services import index as index_module
 from studies.services import settle as settle_module
 from studies.services.settle import revision_dispatched, studies_settle_due, study_settle, study_state_set
 from tests.core.job_rows import together
@@ -165,6 +167,30 @@ def test_state_tells_since_when_and_changes_only_when_it_does(house: House) -> N
     assert study_state_set(study.pk, state=StudyState.UPLOADING, reason="b", now=two) is False
     study.refresh_from_db()
     assert (study.state, study.reason, study.state_since) == (StudyState.UPLOADING, "b", one)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_instance_that_is_not_committed_yet_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The indexing is kept inside its transaction until settling has had its chance to overlook it."""
+    study = arrived(house, "1.2.3.1")
+    inside, settled = threading.Event(), threading.Event()
+    house.receive("1.2.3.2")
+    real = index_module.audit_record
+
+    def wait(*args: Any, **more: Any) -> Any:
+        inside.set()
+        settled.wait(0.3)
+        return real(*args, **more)
+
+    def settle() -> None:
+        inside.wait(10)
+        study_settle(study.pk, now=dt.datetime.now(dt.UTC), reason="asked")
+        settled.set()
+
+    monkeypatch.setattr(index_module, "audit_record", wait)
+    together(lambda: (house.index(), None)[1], settle)
+    assert StudyRevision.objects.get().instance_count == 2
+    assert not Instance.objects.filter(revision=None).exists()
 
 
 @pytest.mark.django_db(transaction=True)

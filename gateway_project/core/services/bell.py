@@ -19,7 +19,7 @@ TICK = "gateway_project.core.tasks.tick"
 def ring(queue_name: str) -> None:
     """Rings for a queue once the business transaction has committed; with enough rings waiting it does nothing."""
     cluster = REGISTRY.queues[queue_name].cluster
-    _ring(DRAIN, queue_name, cluster=cluster)
+    transaction.on_commit(lambda: _ring(DRAIN, queue_name, cluster=cluster))
 
 
 def ring_periodics(names: list[str]) -> None:

@@ -51,7 +51,7 @@ class Command(BaseCommand):
             lines += [
                 "",
                 "  First, create the administrator (this link works once, on this machine):",
-                f"    {web}{link}",
+                f"    {link}",
             ]
         lines += ["", "  Try it: `make demo` in another terminal.   Stop: Ctrl-C.", ""]
         self.stdout.write("\n".join(lines))
