@@ -1,0 +1,1 @@
+"""Dates as the gateway writes them everywhere (ISO 8601)."""
