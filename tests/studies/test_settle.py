@@ -195,18 +195,19 @@ def test_instance_that_is_not_committed_yet_is_waited_for(house: House, monkeypa
 
 @pytest.mark.django_db(transaction=True)
 def test_every_instance_is_in_exactly_one_revision_however_settling_and_indexing_race(house: House) -> None:
-    """Two receivers index while a sweep settles without a pause."""
+    """Two receivers index, and a sweep settles at the very moment when each of their batches begins."""
     batches = [[house.receive(f"1.2.3.{r}.{n}") for n in range(16)] for r in range(2)]
     house.index([batches[0].pop(), batches[1].pop()])
-    study, left = Study.objects.get(), [2]
+    study, begun = Study.objects.get(), threading.Semaphore(0)
 
     def index(items: list[Any]) -> None:
-        for start in range(0, len(items), 2):
-            house.index(items[start : start + 2])
-        left[0] -= 1
+        for start in range(0, len(items), 3):
+            begun.release()
+            house.index(items[start : start + 3])
 
     def settle() -> None:
-        while left[0]:
+        for _ in range(10):
+            begun.acquire(timeout=10)
             study_settle(study.pk, now=dt.datetime.now(dt.UTC), reason="asked")
 
     together(lambda: index(batches[0]), lambda: index(batches[1]), settle)
