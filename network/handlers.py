@@ -39,6 +39,7 @@ class StorageHandlers:
             receiving_ae_title=ae_title_shown(peer.called_ae_title),
             peer_address=peer.address,
             association_id=peer.association_id,
+            context_sop_class_uid=request.abstract_syntax_uid,
         )
         try:
             self._receiver.receive(arrival, _chunks(request.dataset))

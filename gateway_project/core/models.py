@@ -144,6 +144,16 @@ class AppendOnlyError(Exception):
     """Someone tried to change or remove an audit record."""
 
 
+class AppendOnlyQuerySet(models.QuerySet["AuditEvent"]):
+    """Rows may be added and read."""
+
+    def update(self, **_values: Any) -> int:
+        raise AppendOnlyError("audit records are append-only")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError("audit records are append-only")
+
+
 class AuditEvent(models.Model):
     """Who did what to what, when: written once in the business transaction, never changed, never deleted.
 
@@ -158,6 +168,8 @@ class AuditEvent(models.Model):
     subject = models.CharField(max_length=160, help_text="study:12, vault:1, option:KEY ...")
     detail = models.JSONField(default=dict)
     correlation_id = models.CharField(max_length=64, blank=True)
+
+    objects = AppendOnlyQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

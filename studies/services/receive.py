@@ -36,6 +36,7 @@ class Arrival:
     receiving_ae_title: str
     peer_address: str
     association_id: str
+    context_sop_class_uid: str = ""  # what the presentation context was accepted for, where there was one
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class InstanceReceiver:
         if problem is not None:
             raise problem
         header = scanner.finish()
+        if arrival.context_sop_class_uid not in ("", uid_clean(arrival.sop_class_uid)):
+            raise DatasetError("class-uid-differs")
         identity_check(header, sop_class_uid=arrival.sop_class_uid, sop_instance_uid=arrival.sop_instance_uid)
         return header
 

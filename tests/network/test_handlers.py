@@ -74,6 +74,7 @@ def test_stored_object_is_success_and_indexed_when_the_release_is_answered(
     [
         ({"instance": "1.2.3.2", "dataset": content("1.2.3.1")}, 0xA900, "instance-uid-differs"),
         ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.4"}, 0xA900, "class-uid-differs"),
+        ({"abstract_syntax_uid": "1.2.840.10008.5.1.4.1.1.4"}, 0xA900, "class-uid-differs"),
         ({"dataset": content()[:-3]}, 0xC000, "dataset-truncated"),
         ({"dataset": b""}, 0xC000, "dataset-empty"),
         ({"instance": "../../../etc/passwd", "dataset": content()}, 0xC000, "uid-invalid"),
