@@ -21,7 +21,7 @@ WARM_UP_OBJECTS = 10
 
 @dataclass(frozen=True)
 class Load:
-    """One row's work: `count` objects in one association. `once`: no rounds, because peers take their time."""
+    """One row's work: `count` objects in one association. `once`: in the first round only, because it takes long."""
 
     title: str
     kind: ObjectKind
@@ -54,40 +54,42 @@ def receive(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Row
                 tell(f"{label} is not installed: its rows are left out (apt-get install orthanc dcmtk)")
         receivers = [gateway, *(peer for peer in peers if peer is not None)]
         warm_up(folder, receivers)
-        rows: list[Row] = []
-        for load in loads(quick=quick):
-            measures = load_run(folder, load, receivers, rounds=1 if load.once else rounds, clock=clock)
-            rows += load_rows(load, measures)
-        return rows
+        runs = [LoadRun(load) for load in loads(quick=quick)]
+        done = 0
+        while clock.allows(done, rounds):
+            for run in runs:
+                if done == 0 or not run.load.once:
+                    run.round(folder, receivers, number=done)
+            done += 1
+        return [row for run in runs for row in run.rows()]
 
 
-def load_rows(load: Load, measures: dict[str, Measure]) -> list[Row]:
-    ours = measures[GatewayReceiver.label]
-    size = ours.size_bytes / load.count / 1000
-    figure = f"receive {load.count} x {size:.0f} kB {load.title}"
-    aims = ((Orthanc.label, load.orthanc_to_reach), (Storescp.label, load.storescp_to_reach))
-    return [Row(figure, ours, label, measures.get(label), aim) for label, aim in aims]
+class LoadRun:
+    """A load and what was measured of it so far."""
 
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self._factory = ObjectFactory(load.kind)
+        self._measures: dict[str, Measure] = {}
 
-def load_run(
-    folder: Path, load: Load, receivers: Sequence[Receiver], *, rounds: int, clock: Clock
-) -> dict[str, Measure]:
-    """Each round: a new study, to each receiver, beginning with another one each time. By the receivers' labels."""
-    factory = ObjectFactory(load.kind)
-    found: dict[str, Measure] = {}
-    done = 0
-    while clock.allows(done, rounds):
+    def round(self, folder: Path, receivers: Sequence[Receiver], *, number: int) -> None:
+        """A new study, the same files to each receiver; another one is the first each time."""
         files = folder / "sent"
-        size_bytes = factory.write(files, load.count)
-        first = done % len(receivers)
+        size_bytes = self._factory.write(files, self.load.count)
+        first = number % len(receivers)
         for receiver in [*receivers[first:], *receivers[:first]]:
-            measure = found.setdefault(receiver.label, Measure(load.count, size_bytes))
-            measure.seconds.append(send(files, receiver, count=load.count, tuned=load.tuned))
-        done += 1
-        told = ", ".join(f"{label} {measure.seconds[-1]:.2f} s" for label, measure in found.items())
-        tell(f"  {load.title}, {load.count} objects, round {done}: {told}")
+            measure = self._measures.setdefault(receiver.label, Measure(self.load.count, size_bytes))
+            measure.seconds.append(send(files, receiver, count=self.load.count, tuned=self.load.tuned))
+        told = ", ".join(f"{label} {measure.seconds[-1]:.2f} s" for label, measure in self._measures.items())
+        tell(f"  {self.load.title}, {self.load.count} objects, round {number + 1}: {told}")
         rmtree(files)
-    return found
+
+    def rows(self) -> list[Row]:
+        """One for each peer, also for one that is not installed."""
+        ours = self._measures[GatewayReceiver.label]
+        figure = f"receive {self.load.count} x {ours.size_bytes / self.load.count / 1000:.0f} kB {self.load.title}"
+        aims = ((Orthanc.label, self.load.orthanc_to_reach), (Storescp.label, self.load.storescp_to_reach))
+        return [Row(figure, ours, label, self._measures.get(label), aim) for label, aim in aims]
 
 
 def warm_up(folder: Path, receivers: Sequence[Receiver]) -> None:

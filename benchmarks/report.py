@@ -33,8 +33,9 @@ class Measure:
         return statistics.median(self.seconds)
 
     def cell(self) -> str:
-        """Median (lowest-highest), time for each object, rate."""
-        spread = f" ({min(self.seconds):.3g}-{max(self.seconds):.3g})" if len(self.seconds) > 1 else ""
+        """Median (lowest-highest, number of rounds), time for each object, rate."""
+        rounds = len(self.seconds)
+        spread = f" ({min(self.seconds):.3g}-{max(self.seconds):.3g}, n={rounds})" if rounds > 1 else " (n=1)"
         each = self.median / self.objects * 1000
         return f"{self.median:.3g} s{spread}, {each:.3g} ms each, {self.size_bytes / MB / self.median:.3g} MB/s"
 
@@ -51,7 +52,10 @@ class Row:
 
     def ratio(self) -> str:
         """How many times as fast as the other one: medians, above 1 is faster."""
-        return f"{self.theirs.median / self.ours.median:.2f}x" if self.theirs else "-"
+        if self.theirs is None:
+            return "-"
+        times = self.theirs.median / self.ours.median
+        return f"{times:.2f}x" if times >= 0.1 else f"{times:.1g}x"
 
     def cells(self) -> list[str]:
         theirs = self.theirs.cell() if self.theirs else "not installed"
@@ -69,8 +73,8 @@ def table(rows: Sequence[Row]) -> str:
 class Clock:
     """Keeps a benchmark within its time: rounds that would begin too late are left out, and that is said."""
 
-    def __init__(self, seconds: float) -> None:
-        self._ends_at = time.monotonic() + seconds
+    def __init__(self, ends_at: float) -> None:
+        self._ends_at = ends_at
 
     def allows(self, done: int, asked: int) -> bool:
         """Whether another round may begin after `done` of `asked`; the first always may."""
