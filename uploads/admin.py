@@ -11,6 +11,7 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of
 from gateway_project.core.services.audit import audit_record
 from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.services.vaults import vault_switch
 
 
 @admin.register(Vault, site=site)
@@ -48,11 +49,18 @@ class VaultAdmin(AdministratorAdmin):
         return "set" if vault.token else "not set"
 
     def save_model(self, request: HttpRequest, obj: Vault, form: ModelForm, change: bool) -> None:
+        """The switch goes through its service: what is planned for the vault waits or flows with it."""
+        actor, enabled = actor_of(request.user), obj.enabled
+        changed = [name for name in form.changed_data if name != "enabled"]
+        if "enabled" in form.changed_data:
+            obj.enabled = not enabled
         super().save_model(request, obj, form, change)
-        detail = {"action": "vault changed", **{name: getattr(obj, name) for name in form.changed_data}}
-        audit_record(
-            AuditEventType.CONFIGURATION, actor=actor_of(request.user), subject=f"vault:{obj.pk}", detail=detail
-        )
+        if "enabled" in form.changed_data:
+            vault_switch(obj, enabled=enabled, actor=actor)
+            obj.refresh_from_db()
+        if changed:
+            detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed}}
+            audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
 
 
 class AttemptInline(admin.TabularInline):

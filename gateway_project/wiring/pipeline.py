@@ -101,7 +101,7 @@ def study_project(study_id: int, *, now: datetime) -> None:
 
     The Study row is locked first, so that of two transitions at once the later one sees the earlier.
     """
-    study = Study.objects.select_for_update().get(pk=study_id)
+    study = Study.objects.select_for_update(no_key=True).get(pk=study_id)
     state, reason = state_of(study, uploads_outlook(study_id))
     if (study.state, study.reason) != (state, reason[:400]):
         study_state_set(study_id, state=state, reason=reason, now=now)

@@ -6,6 +6,7 @@ from gateway_project.core.models import Severity
 from gateway_project.core.options import option
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.wiring import pipeline
+from studies.dicom.spool import SpoolError
 from studies.selectors import store_open
 
 GIB = 1 << 30
@@ -17,8 +18,15 @@ def settle(now: datetime) -> None:
 
 
 def disk_watch(now: datetime) -> None:
-    """Opens an alert while the store's disk runs low, a critical one when objects are refused; heals it by itself."""
-    free = store_open().free_bytes()
+    """Opens an alert while the store's disk runs low, a critical one when objects are refused; heals it by itself.
+
+    A store that cannot be used at all is told of in the same way.
+    """
+    try:
+        free = store_open().free_bytes()
+    except SpoolError as error:
+        alert_open("disk", code=error.code, words=str(error), severity=Severity.CRITICAL)
+        return
     if free >= option("STORAGE.LOW_SPACE_GB") * GIB:
         alert_heal("disk")
         return

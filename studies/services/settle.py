@@ -46,7 +46,7 @@ def study_settle(
     (the study's latest arrival when it was judged quiet) nothing happens if something has arrived since.
     """
     with transaction.atomic():
-        study = Study.objects.select_for_update().get(pk=study_id)
+        study = Study.objects.select_for_update(no_key=True).get(pk=study_id)
         if seen_at is not None and reason == REASON_QUIET and study.received_at != seen_at:
             return None
         unstamped = Instance.objects.filter(study=study, revision__isnull=True)

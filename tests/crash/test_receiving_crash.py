@@ -1,7 +1,7 @@
 """SIGKILL after every step of receiving, under load from DCMTK's sender: nothing that was acknowledged is ever lost.
 
-The crash table of docs/decisions/0004-spool.md, tried on the real listener: the receiver ends itself at a fail-point, the
-acceptor starts another, the listener is stopped and started again, and then everything is compared.
+The crash table of docs/decisions/0004-spool.md, tried on the real listener: the receiver ends itself at a fail-point,
+the acceptor starts another, the listener is stopped and started again, and then everything is compared.
 """
 
 import os

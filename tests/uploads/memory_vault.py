@@ -29,7 +29,7 @@ class Committed:
 
 @dataclass
 class MemoryVault:
-    """A `VaultPort`. `calls` holds what was asked, `before` and `after` are called around every call with its number."""
+    """A `VaultPort`. `calls` holds what was asked; `before` and `after` are called around each with its number."""
 
     gateway_jwk: dict[str, str]
     vault_id: str = "vault-01"
@@ -155,7 +155,7 @@ class MemoryVault:
         return self.opener(upload_id).open_document(content, kind=kind, gateway_jwk=self.gateway_jwk)
 
     def opened(self, upload_id: str) -> dict[tuple[str, int], bytes]:
-        """Every file that the map lists, in this upload and in earlier ones: content by SOP Instance UID and version."""
+        """Every file that the map lists, in this upload and in earlier ones: content by instance and version."""
         document = self.document(upload_id, "map")
         study_map: StudyMap = study_map_parse(document, upload_id=upload_id)
         opener, found = self.opener(upload_id, *study_map.previous), {}

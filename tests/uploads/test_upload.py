@@ -1,72 +1,22 @@
-"""One upload to a faithful vault: what it sends, what it writes, and that it ends the same whatever goes wrong between."""
+"""One upload to a faithful vault: what it sends and writes, and that it ends the same whatever goes wrong between."""
 
 from collections.abc import Callable
 
 import pytest
-from django.utils.timezone import now
 
-from gateway_project.core.errors import LeaseLostError
 from gateway_project.core.models import Alert, AuditEvent, JobState, Lane, Severity
-from gateway_project.core.services.jobs import jobs_expire
-from gateway_project.core.tasks import run_one
 from gateway_project.wiring import pipeline
 from studies.models import Study
+from tests.uploads.faults import Killed, at_call, at_name, killed_at, raising
 from tests.uploads.memory_vault import MemoryVault, lane_error
 from tests.uploads.upload_house import House, staged
 from uploads.envelope.keys import jwk_from_key, key_generate
 from uploads.envelope.receipt import receipt_sign
-from uploads.models import UploadJob, UploadPart
-from uploads.queue import QUEUE
+from uploads.models import UploadJob
 from uploads.services import upload as upload_module
-from uploads.services.upload import Upload
 
 pytestmark = pytest.mark.django_db
 CALLS = 11  # describe, recipient key, key document, three files, metadata, info, map, commit; one more to be sure
-
-
-def at_call(number: int, action: Callable[[], None]) -> Callable[[int, str], None]:
-    return lambda called, _call: action() if called == number else None
-
-
-def at_name(name: str, action: Callable[[], None]) -> Callable[[int, str], None]:
-    """At the first call whose name begins so."""
-    waiting = [True]
-
-    def hook(_number: int, call: str) -> None:
-        if waiting and call.startswith(name):
-            waiting.clear()
-            action()
-
-    return hook
-
-
-def raising(error: BaseException) -> Callable[[], None]:
-    def action() -> None:
-        raise error
-
-    return action
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours runs after it."""
-
-
-def killed_at(house: House, failpoint: str, monkeypatch: pytest.MonkeyPatch, *, passes: int = 1) -> None:
-    """One attempt that ends as SIGKILL would end it; then the lease runs out."""
-    left = [passes]
-
-    def die(name: str) -> None:
-        if name == failpoint:
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(upload_module, "failpoint", die)
-        with pytest.raises(Killed):
-            house.drain()
-    UploadJob.objects.filter(state=JobState.RUNNING).update(lease_until=now())
-    assert jobs_expire(QUEUE, now=now()) == 1
 
 
 # The way
@@ -258,9 +208,7 @@ def commitment_back(house: House) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("make", [wrong_signature, changed_text, commitment_back])
-def test_a_receipt_that_does_not_hold_is_no_proof(
-    house: House, make: Callable[[House], Callable[[str], str]]
-) -> None:
+def test_a_receipt_that_does_not_hold_is_no_proof(house: House, make: Callable[[House], Callable[[str], str]]) -> None:
     house.vault_row()
     study = house.settled()
     house.vault.receipt_changed = make(house)
@@ -311,9 +259,7 @@ def test_a_commitment_that_was_written_is_sent_again_and_nothing_else(
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-@pytest.mark.parametrize(
-    "failpoint", ["upload.sealed", "upload.staged", "upload.sent", "upload.confirmed"]
-)
+@pytest.mark.parametrize("failpoint", ["upload.sealed", "upload.staged", "upload.sent", "upload.confirmed"])
 def test_killed_between_two_steps_the_study_still_arrives_once(
     house: House, monkeypatch: pytest.MonkeyPatch, failpoint: str, passes: int
 ) -> None:
@@ -342,121 +288,3 @@ def test_killed_around_the_commitment_nothing_is_done_twice(
     house.drain()
     house.uploaded(study)
     assert len(house.vault.commits) == 1
-
-
-# Stopping, losing the lease
-
-
-def test_a_stop_between_files_gives_the_attempt_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.vault_row()
-    study = house.settled(instances=range(1, 4))
-    asked: list[bool] = []
-    monkeypatch.setattr(upload_module, "stopping", lambda: bool(asked))
-    house.vault.after = at_name("put file-00001", lambda: asked.append(True))
-    run_one(QUEUE, house.claim())
-    job = house.job(study)
-    assert (job.state, job.attempts, job.error_code) == (JobState.READY, 0, "")
-    assert house.tries(job) == [(1, "interrupted", "")]
-    study.refresh_from_db()
-    assert study.state == "settled"
-    asked.clear()
-    house.drain()
-    house.uploaded(study)
-    assert house.vault.puts().count("file-00001.gve") == 1
-
-
-def test_a_stop_in_the_middle_of_a_large_file_does_not_wait_for_its_end(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    house.vault_row()
-    study = house.settled(instances=[1], pixels=200_000)
-    asks = [0]
-
-    def stopping() -> bool:
-        asks[0] += 1
-        return asks[0] > 6
-
-    monkeypatch.setattr(upload_module, "stopping", stopping)
-    run_one(QUEUE, house.claim())
-    job = house.job(study)
-    assert (job.state, job.attempts) == (JobState.READY, 0)
-    assert "file-00001.gve" not in house.vault.uploads[job.upload_id]
-    monkeypatch.undo()
-
-
-@pytest.mark.parametrize("call", ["describe", "put key", "put file-00001", "put file-00002", "put map", "commit"])
-def test_a_worker_that_lost_its_lease_changes_nothing_any_more(house: House, call: str) -> None:
-    """It was stopped for an hour in the middle; another one takes over and finishes; then the first wakes up."""
-    house.vault_row()
-    study = house.settled(instances=range(1, 4))
-    late = house.claim()
-    rows: list[object] = []
-
-    def other_worker() -> None:
-        UploadJob.objects.update(lease_until=now())
-        jobs_expire(QUEUE, now=now())
-        house.drain()
-        rows.append(state_of_everything())
-
-    house.vault.after = at_name(call, other_worker)
-    with pytest.raises(LeaseLostError):
-        Upload(late, vault=house.vault, store=house.store).run()
-    assert [state_of_everything()] == rows
-    house.uploaded(study)
-    assert len(house.vault.commits) == 1
-
-
-def state_of_everything() -> object:
-    return [
-        list(UploadJob.objects.order_by("pk").values()),
-        list(UploadPart.objects.order_by("pk").values()),
-        list(AuditEvent.objects.order_by("pk").values_list("pk", flat=True)),
-    ]
-
-
-@pytest.mark.parametrize("call", ["describe", "put file-00001", "put map", "commit"])
-def test_a_worker_that_lost_its_lease_does_not_disturb_the_one_at_work(house: House, call: str) -> None:
-    """Both go on at the same time, step by step: the names still stand for one content each."""
-    house.vault_row()
-    study = house.settled(instances=range(1, 4))
-    late = house.claim()
-
-    def other_worker() -> None:
-        """The other begins, and in the middle of its second file the late one goes on to its own end."""
-        UploadJob.objects.update(lease_until=now())
-        jobs_expire(QUEUE, now=now())
-        house.vault.before = lambda _number, _call: None
-        house.vault.after = at_name("put file-00002", raising(lane_error(7)))
-        house.drain()
-
-    house.vault.before = at_name(call, other_worker)
-    with pytest.raises(LeaseLostError):
-        Upload(late, vault=house.vault, store=house.store).run()
-    house.drain_later()
-    house.uploaded(study)
-    assert len(house.vault.uploads) == 1
-
-
-def test_the_lease_is_renewed_while_a_slow_file_moves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.vault_row()
-    house.settled(instances=[1], pixels=100_000)
-    monkeypatch.setattr(upload_module, "LEASE_RENEWAL_SECONDS", -1.0)
-    seen: list[int] = []
-    renewed = upload_module.job_progress
-
-    def job_progress(*arguments: object, **values: int) -> None:
-        seen.append(values["done"])
-        renewed(*arguments, **values)
-
-    monkeypatch.setattr(upload_module, "job_progress", job_progress)
-    house.drain()
-    assert len(set(seen)) > 4, "progress within the file"
-    assert seen == sorted(seen)
-
-
-def test_the_lease_outlives_the_longest_wait_for_an_answer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATEWAY_VAULT__HTTP_SECONDS", "500")
-    house.vault_row()
-    house.settled()
-    job = house.claim()
-    assert (job.lease_until - job.started_at).total_seconds() > 500

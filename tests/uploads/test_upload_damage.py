@@ -1,4 +1,4 @@
-"""What is lost or damaged, here or in the vault: nothing wrong is sent, nothing waits in silence, a name keeps its content."""
+"""What is lost or damaged, here or in the vault: nothing wrong is sent, and nothing waits in silence."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from django.conf import settings
 from gateway_project.core.models import Alert, AuditEvent, JobState, Severity
 from gateway_project.wiring import pipeline
 from studies.models import Instance
+from tests.uploads.faults import at_name, killed_at, raising
 from tests.uploads.memory_vault import lane_error
-from tests.uploads.test_upload import at_name, killed_at, raising
 from tests.uploads.upload_house import PATIENT, House, staged
 from uploads.ports import VaultError
 from uploads.services import staging

@@ -91,7 +91,7 @@ class House:
             intake.release(item.spooled.path)
         intake.close()
         found = Study.objects.get(study_instance_uid=f"{_ROOT}.{study}")
-        for instance in found.instances.all():
+        for instance in found.instances.filter(file_deleted_at=None):
             self.sent.setdefault((instance.sop_instance_uid, instance.version), self.stored(instance))
         return found
 
@@ -164,5 +164,3 @@ def staged() -> list[str]:
 
     root = Path(settings.DATA_DIR) / "uploads"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-
-

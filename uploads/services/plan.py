@@ -1,8 +1,11 @@
 """Planning: a settled revision becomes one upload per vault."""
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from gateway_project.core.models import AuditEventType, JobState, Lane
 from gateway_project.core.services.audit import audit_record
@@ -19,9 +22,15 @@ EARLIER_REVISION = "earlier-revision"
 
 
 def uploads_plan(revision: StudyRevision, *, now: datetime) -> int:
-    """Writes the revision's upload jobs, in the caller's transaction; answers how many are new. May be repeated."""
+    """Writes the revision's upload jobs, in the caller's transaction; answers how many are new. May be repeated.
+
+    The lanes are locked before anything else: PostgreSQL checks a new job's foreign keys at the commit, and would then
+    wait for a lane whose claimer waits for the study that the caller holds.
+    """
     created = 0
-    for vault in vaults_enabled():
+    vaults = list(vaults_enabled().order_by("pk"))
+    lanes_lock([vault.lane_id for vault in vaults])
+    for vault in vaults:
         _job, new = UploadJob.objects.get_or_create(
             vault=vault,
             revision=revision,
@@ -40,6 +49,11 @@ def uploads_plan(revision: StudyRevision, *, now: datetime) -> int:
     return created
 
 
+def lanes_lock(lane_ids: Collection[int] | QuerySet[Any]) -> list[Lane]:
+    """These lanes, locked until the transaction ends, always in the same order."""
+    return list(Lane.objects.select_for_update(no_key=True).filter(pk__in=lane_ids).order_by("pk"))
+
+
 def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
     """A person asks again: what waits after a failure or was given up is tried at once; answers how many uploads.
 
@@ -53,10 +67,10 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
             .exclude(error_code="")
             .order_by("pk")
         )
-        for lane in Lane.objects.select_for_update().filter(pk__in=failed.values("lane_id")).order_by("pk"):
+        for lane in lanes_lock(failed.values("lane_id")):
             if not lane.circuit_closed:
                 lane_resume(lane, actor=actor, now=now)
-        for job in list(failed.select_for_update(of=("self",)).select_related("revision")):
+        for job in list(failed.select_for_update(of=("self",), no_key=True).select_related("revision")):
             if job.error_code in ANEW_BY_A_PERSON:
                 fields = upload_renewed(job, code=job.error_code, actor=actor)
                 UploadJob.objects.filter(pk=job.pk).update(**fields)

@@ -122,7 +122,7 @@ def _alert_unclaimable(queue: Queue, pk: int, error: Exception) -> None:
 
 
 def _lane_has_room(model: type[LeasedJob], lane_id: int, *, now: datetime) -> bool:
-    lane = Lane.objects.select_for_update().get(pk=lane_id)
+    lane = Lane.objects.select_for_update(no_key=True).get(pk=lane_id)
     if lane.paused or lane.held or (lane.open_until is not None and lane.open_until > now):
         return False
     room = 1 if lane.open_until is not None else lane.max_parallel

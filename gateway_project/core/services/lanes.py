@@ -37,7 +37,7 @@ def lane_fault(
     fault, and never shortens the wait, least of all one that the peer asked for.
     """
     with transaction.atomic():
-        lane = Lane.objects.select_for_update().get(pk=lane_id)
+        lane = Lane.objects.select_for_update(no_key=True).get(pk=lane_id)
         open_until = lane.open_until
         if open_until is None or open_until <= now:
             lane.faults += 1
