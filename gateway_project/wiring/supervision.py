@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 from django.conf import settings
 from django.utils.timezone import now
@@ -21,13 +22,13 @@ PROGRAM_STOP_SECONDS = 25
 
 def supervisor_config(places: Demonstration | None) -> str:
     """The configuration for supervisord: one group that stops together, then the demonstration vault."""
-    python = sys.executable
-    manage = f"{python} {settings.BASE_DIR / 'manage.py'}"
+    python = quote(sys.executable)
+    manage = f"{python} {quote(str(settings.BASE_DIR / 'manage.py'))}"
     programs = {
         "web": f"{python} -m gunicorn gateway_project.wsgi:application --bind {web_address()} "
         "-k gthread -w 2 --threads 16 "
         "--no-control-socket --max-requests 5000 --max-requests-jitter 500 --graceful-timeout 15 --log-level warning "
-        f"--worker-tmp-dir {settings.DATA_DIR / 'run'} --limit-request-line 4094 --forwarded-allow-ips=",
+        f"--worker-tmp-dir {quote(str(settings.DATA_DIR / 'run'))} --limit-request-line 4094 --forwarded-allow-ips=",
         "listeners": f"{manage} runlisteners",
         "workers": f"{manage} runworkers",
     }
@@ -48,7 +49,7 @@ def supervisor_config(places: Demonstration | None) -> str:
     parser["group:gateway"] = {"programs": ",".join(programs), "priority": "20"}
     if places is not None:
         vault = (
-            f"{python} -m uploads.vault serve --directory {places.vault} --vault-id {places.vault_id} --demonstration "
+            f"{python} -m uploads.vault serve --directory {quote(str(places.vault))} --vault-id {places.vault_id} --demonstration "
             f"--host 127.0.0.1 --port {places.port}"
         )
         parser["program:vault"] = _program(vault) | {"priority": "10"}
