@@ -49,8 +49,8 @@ def supervisor_config(places: Demonstration | None) -> str:
     parser["group:gateway"] = {"programs": ",".join(programs), "priority": "20"}
     if places is not None:
         vault = (
-            f"{python} -m uploads.vault serve --directory {quote(str(places.vault))} --vault-id {places.vault_id} --demonstration "
-            f"--host 127.0.0.1 --port {places.port}"
+            f"{python} -m uploads.vault serve --directory {quote(str(places.vault))} "
+            f"--vault-id {places.vault_id} --demonstration --host 127.0.0.1 --port {places.port}"
         )
         parser["program:vault"] = _program(vault) | {"priority": "10"}
     lines: list[str] = []
