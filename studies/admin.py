@@ -1,9 +1,22 @@
-"""Admin of studies and what hangs below them: to look, not to change."""
+"""Admin of studies and what hangs below them, to look; of the quarantine and of what is set for a device, to act."""
 
-from django.contrib import admin
+from collections.abc import Callable
+from typing import Any
 
-from gateway_project.core.admin_site import ReadOnlyAdmin, site
-from studies.models import Instance, QuarantinedObject, Series, Study, StudyRevision
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.roles import actor_of, can_administer
+from studies.dicom.spool import SpoolError
+from studies.errors import QuarantineError
+from studies.models import Instance, QuarantinedObject, Series, SourcePolicy, Study, StudyRevision
+from studies.selectors import store_open
+from studies.services.accept import quarantine_accept
+from studies.services.policy import source_policy_remove, source_policy_save
+from studies.services.quarantine import quarantine_discard
 
 
 @admin.register(Study, site=site)
@@ -74,7 +87,72 @@ class InstanceAdmin(ReadOnlyAdmin):
 
 @admin.register(QuarantinedObject, site=site)
 class QuarantinedObjectAdmin(ReadOnlyAdmin):
-    list_display = ("id", "code", "reason", "source_ae_title", "peer_address", "size_bytes", "count", "latest_at")
-    list_filter = ("code",)
+    list_display = (
+        "id",
+        "state",
+        "code",
+        "reason",
+        "source_ae_title",
+        "peer_address",
+        "size_bytes",
+        "kept",
+        "count",
+        "latest_at",
+    )
+    list_filter = ("state", "code")
     search_fields = ("=sha256", "=source_ae_title", "code")
+    raw_id_fields = ("instance",)
     ordering = ("-latest_at", "-id")
+    actions = ("accept", "discard")
+
+    @admin.action(description="Accept anyway: keep it as if it had been received", permissions=["act"])
+    def accept(self, request: HttpRequest, queryset: QuerySet[QuarantinedObject]) -> None:
+        self._decide(request, queryset, quarantine_accept, "Accepted: it is in its study now, with a flag.")
+
+    @admin.action(description="Discard: remove the bytes for good", permissions=["act"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[QuarantinedObject]) -> None:
+        self._decide(request, queryset, quarantine_discard, "Discarded.")
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[QuarantinedObject],
+        decision: Callable[..., object],
+        success: str,
+    ) -> None:
+        """Each object apart: one that cannot be decided about says why, the others are done."""
+        store = store_open()
+        for row in queryset.order_by("pk"):
+            try:
+                decision(row, actor=actor_of(request.user), store=store)
+            except (QuarantineError, SpoolError) as error:
+                self.message_user(request, f"Object {row.pk}: {error}", messages.ERROR)
+            else:
+                self.message_user(request, f"Object {row.pk}: {success}", messages.SUCCESS)
+
+
+@admin.register(SourcePolicy, site=site)
+class SourcePolicyAdmin(AdministratorAdmin):
+    """What is set for one device. Rows are made, changed and removed here, and every change is audited."""
+
+    list_display = ("calling_ae_title", "strictness", "quiet_seconds", "max_open_seconds", "changed_at")
+    list_filter = ("strictness",)
+    search_fields = ("calling_ae_title",)
+    ordering = ("calling_ae_title",)
+    readonly_fields = ("changed_at",)
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def save_model(self, request: HttpRequest, obj: SourcePolicy, form: ModelForm, change: bool) -> None:
+        source_policy_save(obj, actor=actor_of(request.user))
+
+    def delete_model(self, request: HttpRequest, obj: SourcePolicy) -> None:
+        source_policy_remove(obj, actor=actor_of(request.user))

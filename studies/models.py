@@ -1,5 +1,6 @@
 """Studies, series and instances as received, the revisions in which they travel, and what was not taken in."""
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
@@ -65,6 +66,12 @@ class Study(models.Model):
             models.Index(fields=["-received_at", "-id"], name="studies_latest"),
             models.Index(fields=["state", "-received_at", "-id"], name="studies_by_state"),
             models.Index(fields=["open_since"], name="studies_open", condition=models.Q(open_since__isnull=False)),
+            models.Index(fields=["received_at"], name="studies_quiet", condition=models.Q(open_since__isnull=False)),
+            models.Index(
+                fields=["source_ae_title", "received_at"],
+                name="studies_quiet_by_source",
+                condition=models.Q(open_since__isnull=False),
+            ),
             models.Index(fields=["patient_id"], name="studies_patient_id"),
             models.Index(fields=["accession_number"], name="studies_accession"),
             models.Index(fields=["study_date"], name="studies_date"),
@@ -114,6 +121,7 @@ class StudyRevision(models.Model):
     number = models.PositiveIntegerField()
     state = models.CharField(max_length=12, choices=RevisionState.choices, default=RevisionState.SETTLED)
     reason = models.CharField(max_length=20, help_text="quiet, open-too-long, asked")
+    reason_words = models.CharField(max_length=200, blank=True, help_text="The same with its times, as then set.")
     actor = models.CharField(max_length=150, blank=True)
     instance_count = models.PositiveIntegerField()
     size_bytes = models.BigIntegerField()
@@ -175,19 +183,40 @@ class Instance(models.Model):
         indexes = [
             models.Index(fields=["sop_instance_uid"], name="studies_instance_uid"),
             models.Index(fields=["study"], name="studies_unstamped", condition=models.Q(revision__isnull=True)),
+            models.Index(
+                fields=["source_ae_title", "size_bytes"],
+                name="studies_instance_usage",
+                condition=models.Q(file_deleted_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"instance {self.pk}"
 
 
+class QuarantineState(models.TextChoices):
+    OPEN = "open", "waits for a decision"
+    ACCEPTED = "accepted", "accepted anyway"
+    DISCARDED = "discarded", "discarded"
+
+
 class QuarantinedObject(models.Model):
-    """Bytes that could not be taken in, kept with the reason; one row and one file however often they are sent."""
+    """Bytes that could not be taken in, kept with the reason; one row and one file however often they are sent.
+
+    OPEN -> ACCEPTED (a person wants it all the same: it became `instance`) and stays so, also when it is sent again
+    OPEN -> DISCARDED (a person does not) -> OPEN when it is sent again
+    `kept` says that the file is there: the row says so before a file is removed, and after it was made.
+    """
 
     sha256 = models.CharField(max_length=64, unique=True)
     size_bytes = models.BigIntegerField()
     code = models.CharField(max_length=64)
     reason = models.CharField(max_length=400)
+    state = models.CharField(max_length=10, choices=QuarantineState.choices, default=QuarantineState.OPEN)
+    kept = models.BooleanField(default=True, help_text="The bytes are there; not, if the quarantine had no room.")
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    instance = models.ForeignKey(Instance, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     source_ae_title = models.CharField(max_length=16, blank=True)
     receiving_ae_title = models.CharField(max_length=16, blank=True)
     peer_address = models.CharField(max_length=64, blank=True)
@@ -198,7 +227,50 @@ class QuarantinedObject(models.Model):
     latest_at = models.DateTimeField(default=now)
 
     class Meta:
-        indexes = [models.Index(fields=["-latest_at"], name="studies_quarantine_latest")]
+        indexes = [
+            models.Index(fields=["-latest_at"], name="studies_quarantine_latest"),
+            models.Index(fields=["size_bytes"], name="studies_quarantine_kept", condition=models.Q(kept=True)),
+            models.Index(fields=["id"], name="studies_quarantine_open", condition=models.Q(state="open")),
+        ]
 
     def __str__(self) -> str:
         return f"quarantined object {self.pk}"
+
+
+ANY_SOURCE = "*"
+
+
+class Strictness(models.TextChoices):
+    LENIENT = "lenient", "keep what is ugly, with a flag"
+    STRICT = "strict", "refuse what is flagged"
+
+
+class SourcePolicy(models.Model):
+    """What is set for one calling AE title; "*" stands for every one without a row, and sets strictness alone.
+
+    The times of all others are the options SETTLING.INACTIVITY_SECONDS and SETTLING.MAX_OPEN_SECONDS.
+    """
+
+    calling_ae_title = models.CharField(max_length=16, unique=True, help_text="As the device sends it; * for all.")
+    strictness = models.CharField(max_length=10, choices=Strictness.choices, default=Strictness.LENIENT)
+    quiet_seconds = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0)], help_text="Instead of SETTLING.INACTIVITY_SECONDS."
+    )
+    max_open_seconds = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Instead of SETTLING.MAX_OPEN_SECONDS."
+    )
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "source policies"
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(calling_ae_title="*")
+                | models.Q(quiet_seconds__isnull=True, max_open_seconds__isnull=True),
+                name="studies_source_policy_any",
+                violation_error_message="The row * sets strictness alone; its times are the options SETTLING.*.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"source {self.calling_ae_title}"

@@ -1,7 +1,7 @@
 """What is asked about studies."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,6 +14,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from gateway_project.core.options import option
 from studies.dicom.spool import Store
 from studies.models import Instance, Series, Study, StudyRevision, StudyState
+from studies.policies import source_policies
 
 PAGE_STUDIES = 50
 UID_LIKE = re.compile(r"[0-9]+(\.[0-9]+){3,}")
@@ -31,20 +32,91 @@ def store_open() -> Store:
     return store
 
 
-def quiet_seconds(study: Study | None = None) -> float:
-    """How long a study must be quiet to be settled; the one place where evidence of completeness may shorten it."""
+@dataclass(frozen=True)
+class Patience:
+    """How long one study is waited for, and whose policy says so ("" where the options do)."""
+
+    quiet_seconds: float
+    quiet_source: str
+    max_open_seconds: float
+    max_open_source: str
+
+
+def patience(study: Study) -> Patience:
+    """What applies to a study: the policy of who sent its latest instance, or else the options."""
+    policies, source = source_policies(), study.source_ae_title
+    quiet, most = policies.quiet.get(source), policies.most_open.get(source)
+    return Patience(
+        quiet_seconds=_quiet_default() if quiet is None else quiet,
+        quiet_source="" if quiet is None else source,
+        max_open_seconds=_most_open_default() if most is None else most,
+        max_open_source="" if most is None else source,
+    )
+
+
+def quiet_seconds(study: Study) -> float:
+    """How long a study must be quiet to be settled; the one place where evidence of completeness may shorten it.
+
+    Evidence (an MPPS, say) changes what this answers, and gets a group of its own in `studies_due`.
+    """
+    return patience(study).quiet_seconds
+
+
+def quiet_words(study: Study) -> str:
+    """The same for a person: "quiet for 10 min", "quiet for 10 min, as set for CT_1"."""
+    found = patience(study)
+    return f"quiet for {_time_words(quiet_seconds(study))}{_set_for(found.quiet_source)}"
+
+
+def most_open_words(study: Study) -> str:
+    """Why a study is settled although more still arrives: "open for 24 h, the longest time allowed"."""
+    found = patience(study)
+    return f"open for {_time_words(found.max_open_seconds)}, the longest time allowed{_set_for(found.max_open_source)}"
+
+
+def _set_for(source: str) -> str:
+    return f", as set for {source}" if source else ""
+
+
+def _time_words(seconds: float) -> str:
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= size and seconds % (size / 10) == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def _quiet_default() -> float:
     return float(option("SETTLING.INACTIVITY_SECONDS"))
 
 
-def studies_due(*, now: datetime) -> QuerySet[Study]:
-    """Open studies that are quiet for long enough, or open for too long; the longest open first."""
-    quiet_since = now - timedelta(seconds=quiet_seconds())
-    open_too_long = now - timedelta(seconds=option("SETTLING.MAX_OPEN_SECONDS"))
-    return (
-        Study.objects.filter(open_since__isnull=False)
-        .filter(Q(received_at__lte=quiet_since) | Q(open_since__lte=open_too_long))
-        .order_by("open_since", "pk")
-    )
+def _most_open_default() -> float:
+    return float(option("SETTLING.MAX_OPEN_SECONDS"))
+
+
+def studies_due(*, now: datetime, limit: int = 200) -> list[Study]:
+    """Open studies that are quiet for long enough, or open for too long; the longest open first.
+
+    Two queries, and one for each different time that a source's policy sets, each over an index of open studies alone.
+    """
+    policies = source_policies()
+    due: dict[int, Study] = {}
+    for field, default, overrides in (
+        ("received_at", _quiet_default(), policies.quiet),
+        ("open_since", _most_open_default(), policies.most_open),
+    ):
+        for seconds, sources in _groups(default, overrides):
+            rows = Study.objects.filter(open_since__isnull=False, **{f"{field}__lte": now - timedelta(seconds=seconds)})
+            rows = rows.exclude(source_ae_title__in=overrides) if sources is None else rows.filter(sources)
+            due |= {study.pk: study for study in rows.order_by(field)[:limit]}
+    return sorted(due.values(), key=lambda study: (study.open_since, study.pk))[:limit]
+
+
+def _groups(default: float, overrides: Mapping[str, float]) -> list[tuple[float, Q | None]]:
+    """Each different time with the sources that it is for; None for all that have none of their own."""
+    by_seconds: dict[float, list[str]] = {}
+    for source, seconds in overrides.items():
+        by_seconds.setdefault(seconds, []).append(source)
+    return [(default, None), *((seconds, Q(source_ae_title__in=found)) for seconds, found in by_seconds.items())]
 
 
 def settles_at(study: Study) -> datetime | None:
@@ -52,7 +124,13 @@ def settles_at(study: Study) -> datetime | None:
     if study.open_since is None:
         return None
     quiet = study.received_at + timedelta(seconds=quiet_seconds(study))
-    return min(quiet, study.open_since + timedelta(seconds=option("SETTLING.MAX_OPEN_SECONDS")))
+    return min(quiet, study.open_since + timedelta(seconds=patience(study).max_open_seconds))
+
+
+def stored_bytes_by_source() -> dict[str, int]:
+    """Bytes of every object whose file is there, by calling AE title. One pass over an index of nothing else."""
+    rows = Instance.objects.filter(file_deleted_at__isnull=True).order_by().values("source_ae_title")
+    return {row["source_ae_title"]: row["size"] for row in rows.annotate(size=Sum("size_bytes"))}
 
 
 def revisions_undispatched(limit: int = 200) -> QuerySet[StudyRevision]:

@@ -19,3 +19,5 @@ class WiringConfig(AppConfig):
             Periodic("settle", "gateway_project.wiring.tasks.settle", lambda: option("SETTLING.SCAN_SECONDS"))
         )
         REGISTRY.add_periodic(Periodic("disk", "gateway_project.wiring.tasks.disk_watch", lambda: 60))
+        REGISTRY.add_periodic(Periodic("spool", "gateway_project.wiring.tasks.spool_watch", lambda: 300))
+        REGISTRY.add_periodic(Periodic("ingress", "gateway_project.wiring.tasks.ingress_watch", lambda: 60))

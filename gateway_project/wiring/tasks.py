@@ -1,15 +1,9 @@
-"""Periodic work that needs more than one app."""
+"""Periodic work that needs more than one app, and the studies app's own under names the ticker rings."""
 
 from datetime import datetime
 
-from gateway_project.core.models import Severity
-from gateway_project.core.options import option
-from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.wiring import pipeline
-from studies.dicom.spool import SpoolError
-from studies.selectors import store_open
-
-GIB = 1 << 30
+from studies.services import ingress, watch
 
 
 def settle(now: datetime) -> None:
@@ -18,23 +12,15 @@ def settle(now: datetime) -> None:
 
 
 def disk_watch(now: datetime) -> None:
-    """Opens an alert while the store's disk runs low, a critical one when objects are refused; heals it by itself.
+    """Tells of a disk, a quota or a quarantine that is full, and heals what is well again."""
+    watch.disk_watch(now)
 
-    A store that cannot be used at all is told of in the same way.
-    """
-    try:
-        free = store_open().free_bytes()
-    except SpoolError as error:
-        alert_open("disk", code=error.code, words=str(error), severity=Severity.CRITICAL)
-        return
-    if free >= option("STORAGE.LOW_SPACE_GB") * GIB:
-        alert_heal("disk")
-        return
-    stopped = free < option("STORAGE.STOP_SPACE_GB") * GIB
-    words = "The store's disk is full: objects are refused (A700). " if stopped else "The store's disk runs low. "
-    alert_open(
-        "disk",
-        code="disk-full" if stopped else "disk-low",
-        words=f"{words}{free / GIB:.1f} GB are free. Make room or move the store.",
-        severity=Severity.CRITICAL if stopped else Severity.WARNING,
-    )
+
+def spool_watch(now: datetime) -> None:
+    """Takes over what a dead receiver left while its siblings live."""
+    watch.spool_watch(now)
+
+
+def ingress_watch(now: datetime) -> None:
+    """Tells of an ingress filter setting that cannot be used."""
+    ingress.ingress_watch(now)

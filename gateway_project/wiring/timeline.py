@@ -9,7 +9,7 @@ from gateway_project.core.models import AuditEvent, AuditEventType, JobState, La
 from gateway_project.core.selectors import audit_tail_of
 from gateway_project.wiring.words import actor_words, count_words, duration_words, size_words
 from studies.models import Study, StudyRevision
-from studies.selectors import study_arrivals
+from studies.selectors import quiet_words, study_arrivals
 from uploads.models import UploadAttempt, UploadJob
 
 SAME_BURST = timedelta(minutes=2)
@@ -57,7 +57,7 @@ def study_timeline(study: Study, uploads: list[UploadJob], settles_at: datetime 
         entries += _upload_entries(job, several=len(uploads) > 1)
     entries += _audited(audit_tail_of(f"study:{study.pk}", without_events=(AuditEventType.INSTANCES_TRANSFERRED,)))
     entries.sort(key=lambda entry: entry.at or now)
-    return entries + _ahead(uploads, settles_at, now)
+    return entries + _ahead(study, uploads, settles_at, now)
 
 
 def _bursts(rows: Iterable[dict[str, Any]]) -> list[_Burst]:
@@ -94,7 +94,7 @@ def _arrived(burst: _Burst) -> Entry:
 
 def _settled(revision: StudyRevision) -> Entry:
     what = "Settled" if revision.number == 1 else f"Settled again as revision {revision.number}"
-    why = SETTLED_BECAUSE.get(revision.reason, revision.reason)
+    why = revision.reason_words or SETTLED_BECAUSE.get(revision.reason, revision.reason)
     detail = f"{count_words(revision.instance_count, 'object')}, {size_words(revision.size_bytes)}; {why}"
     return Entry(revision.settled_at, "settled", "past", what, detail, actor=actor_words(revision.actor))
 
@@ -144,10 +144,13 @@ def _audited(events: Iterable[AuditEvent]) -> list[Entry]:
     return entries
 
 
-def _ahead(uploads: list[UploadJob], settles_at: datetime | None, now: datetime) -> list[Entry]:
+def _ahead(study: Study, uploads: list[UploadJob], settles_at: datetime | None, now: datetime) -> list[Entry]:
     entries = []
     if settles_at is not None:
-        entries.append(Entry(None, "settled", "next", "Settles, if nothing more arrives", until=max(settles_at, now)))
+        why = f"Once {quiet_words(study)}"
+        entries.append(
+            Entry(None, "settled", "next", "Settles, if nothing more arrives", why, until=max(settles_at, now))
+        )
     return entries + [_waiting(job, now) for job in uploads if job.state == JobState.READY]
 
 

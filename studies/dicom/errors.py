@@ -42,6 +42,9 @@ _ADVICE = {
     "not-part10": (
         "The file is not a DICOM Part 10 file: remove it from the import, or export it again from its source."
     ),
+    "source-strict": (
+        "The object has flaws that are not accepted of this source: correct the sender, or make its policy lenient."
+    ),
     "transfer-syntax-mismatch": (
         "The bytes are not in the Transfer Syntax they are declared in: check the sender's settings."
     ),

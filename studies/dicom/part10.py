@@ -135,7 +135,7 @@ def file_meta_read(stream: BinaryIO) -> FileMeta:
     flags: set[str] = set()
     if _GROUP_LENGTH not in values:
         flags.add("group-length-missing")
-    elif values[_GROUP_LENGTH] != struct.pack("<L", offset - _META_OFFSET - _GROUP_LENGTH_BYTES):
+    elif _length_of(values[_GROUP_LENGTH]) != offset - _META_OFFSET - _GROUP_LENGTH_BYTES:
         flags.add("group-length-wrong")
     transfer_syntax_uid = _read_uid(values, _TRANSFER_SYNTAX_UID, flags)
     if not transfer_syntax_uid:
@@ -152,6 +152,11 @@ def file_meta_read(stream: BinaryIO) -> FileMeta:
     )
     stream.seek(start + offset)
     return meta
+
+
+def _length_of(raw: bytes) -> int | None:
+    """The value of a UL; None when it is not four bytes, whatever else they say."""
+    return int.from_bytes(raw, "little") if len(raw) == 4 else None
 
 
 def _walk_group(head: bytes) -> tuple[dict[int, bytes], int]:

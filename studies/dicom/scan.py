@@ -1,6 +1,6 @@
 """The walk over a dataset while it arrives: whole or refused, in constant memory, without decoding a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from studies.dicom import tags
@@ -65,6 +65,7 @@ class DatasetScanner:
         self,
         transfer_syntax_uid: str,
         *,
+        keep: Mapping[int, bytes] = tags.INDEX_VRS,
         max_depth: int = MAX_DEPTH,
         max_items: int = MAX_ITEMS,
         max_elements: int = MAX_ELEMENTS,
@@ -73,6 +74,7 @@ class DatasetScanner:
         max_inflated_ratio: int = MAX_INFLATED_RATIO,
     ) -> None:
         syntax = transfer_syntax(transfer_syntax_uid.rstrip("\0 "))
+        self._kept_vrs = keep  # the attributes to keep, with their VRs; b"" where any VR will do
         self._max_depth = max_depth
         self._pixel_form = syntax.pixel_form
         self._inflater = (
@@ -120,6 +122,11 @@ class DatasetScanner:
         if not charset_is_known(self._values.get(tags.SPECIFIC_CHARACTER_SET, b"")):
             self._flags.add("charset-unknown")
         return Header(self._values, tuple(sorted(self._flags)), self._coding.big_endian)
+
+    def header_so_far(self) -> Header:
+        """What was met before the end, or before the error: for a person who decides about a broken object."""
+        top = self._levels[0][1] if self._levels else self._coding
+        return Header(dict(self._values), tuple(sorted(self._flags)), top.big_endian)
 
     def _fail(self, error: DatasetError) -> None:
         # A copy without traceback: that would hold the caller's buffer.
@@ -195,7 +202,7 @@ class DatasetScanner:
         return self._top_elements(buffer, at, end)
 
     def _top_elements(self, buffer: Buffer, at: int, end: int) -> int:
-        read_header, index_vr, known_vrs = self._coding.header, tags.INDEX_VRS.get, _KNOWN_VRS
+        read_header, index_vr, known_vrs = self._coding.header, self._kept_vrs.get, _KNOWN_VRS
         while (header := read_header(buffer, at, end)) is not None:
             tag, vr, length, size = header
             if (vr_expected := index_vr(tag)) is not None and length != UNDEFINED:
@@ -340,6 +347,9 @@ class DatasetScanner:
     def _keep(self, tag: int, vr: bytes, vr_expected: bytes, value: bytes, length: int) -> None:
         if tag in self._values:
             self._flags.add("duplicate-element")
+            return
+        if not vr_expected:
+            self._values[tag] = value
             return
         if vr not in (vr_expected, b"", b"UN"):
             self._flags.add("wrong-vr")

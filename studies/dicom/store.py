@@ -277,6 +277,16 @@ class Store:
             raise spool_error(exc, step="quarantining an object", missing="object-missing") from exc
         return new
 
+    def quarantined(self) -> Iterator[str]:
+        """The SHA-256 of every quarantined file, in no order; SpoolError if the directory cannot be read."""
+        try:
+            with os.scandir(self._quarantine) as entries:
+                for entry in entries:
+                    if _QUARANTINE_NAME.fullmatch(f"quarantine/{entry.name}"):
+                        yield entry.name.removesuffix(".bin")
+        except OSError as exc:
+            raise spool_error(exc, step="listing the quarantine") from exc
+
     def _quarantine_copy(self, source: bytes | Path, target: str) -> bool:
         part = f"{self._quarantine}/{secrets.token_hex(16)}.part"
         fd = open_locked(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL)

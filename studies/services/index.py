@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +16,16 @@ from gateway_project.core.services.audit import audit_record
 from studies.dicom.header import Identity
 from studies.dicom.spool import SpoolError, Store
 from studies.models import Instance, Series, Study, StudyState
+from studies.services.compare import Change, contents_compare
 from studies.services.describe import instance_attributes, series_attributes, study_describe
 from studies.services.receive import Indexable
 
 logger = logging.getLogger(__name__)
 
 ALERT = "index"
+SENT_AGAIN = "Sent again after its files were deleted: they are kept again, nothing is uploaded anew."
 TRANSIENT = (OperationalError, InterfaceError)
+Changes = Mapping[str, Change]  # by instance key
 
 
 @dataclass
@@ -88,7 +91,8 @@ def index_objects(store: Store, items: Sequence[Indexable]) -> Indexed:
     if placed:
         store.sync([entry.name for entry in placed])
         failpoint("index.placed")
-        result.add(_index_bisecting(store, placed))
+        changes = contents_compare(store, [(entry.item, entry.identity) for entry in placed])
+        result.add(_index_bisecting(store, placed, changes))
         failpoint("index.committed")
     for name in result.surplus:
         store.remove(name)
@@ -122,29 +126,29 @@ def _about(entry: _Entry, error: str) -> dict[str, object]:
     return {"error": error, "instance_key": entry.item.spooled.instance_key}
 
 
-def _index_bisecting(store: Store, batch: list[_Entry], *, minimal: bool = False) -> Indexed:
+def _index_bisecting(store: Store, batch: list[_Entry], changes: Changes, *, minimal: bool = False) -> Indexed:
     """All of the batch in one transaction; if that fails for an object's sake, in halves, down to the one at fault."""
     try:
         with transaction.atomic():
-            return _index_batch(store, batch, minimal=minimal)
+            return _index_batch(store, batch, changes, minimal=minimal)
     except TRANSIENT:
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong is isolated and told, below
         if len(batch) == 1:
-            return _index_minimal(store, batch[0], error, minimal=minimal)
+            return _index_minimal(store, batch[0], changes, error, minimal=minimal)
         middle = len(batch) // 2
-        result = _index_bisecting(store, batch[:middle])
-        result.add(_index_bisecting(store, batch[middle:]))
+        result = _index_bisecting(store, batch[:middle], changes)
+        result.add(_index_bisecting(store, batch[middle:], changes))
         return result
 
 
-def _index_minimal(store: Store, entry: _Entry, error: Exception, *, minimal: bool) -> Indexed:
+def _index_minimal(store: Store, entry: _Entry, changes: Changes, error: Exception, *, minimal: bool) -> Indexed:
     """An object whose attributes break the index gets a row with its identity only; at worst none. Either is told."""
     if minimal:
         logger.error("object not indexed", extra=_about(entry, type(error).__name__))
         return Indexed(failed={entry.incoming})
     logger.error("object indexed minimally", extra=_about(entry, type(error).__name__))
-    result = _index_bisecting(store, [entry], minimal=True)
+    result = _index_bisecting(store, [entry], changes, minimal=True)
     for study_id in result.study_ids:
         alert_open(
             f"study:{study_id}:minimal",
@@ -155,18 +159,20 @@ def _index_minimal(store: Store, entry: _Entry, error: Exception, *, minimal: bo
     return result
 
 
-def _index_batch(store: Store, batch: list[_Entry], *, minimal: bool) -> Indexed:
+def _index_batch(store: Store, batch: list[_Entry], changes: Changes, *, minimal: bool) -> Indexed:
     by_study: dict[str, list[_Entry]] = defaultdict(list)
     for entry in batch:
         by_study[entry.identity.study_instance_uid].append(entry)
     result = Indexed()
     # always in the same order, so that two receivers never wait for each other in a ring
     for study_uid in sorted(by_study):
-        _index_study(store, study_uid, by_study[study_uid], result, minimal=minimal)
+        _index_study(store, study_uid, by_study[study_uid], changes, result, minimal=minimal)
     return result
 
 
-def _index_study(store: Store, study_uid: str, batch: list[_Entry], result: Indexed, *, minimal: bool) -> None:
+def _index_study(
+    store: Store, study_uid: str, batch: list[_Entry], changes: Changes, result: Indexed, *, minimal: bool
+) -> None:
     """The Study row is locked first and its instances stay unstamped: settling sees all of them or none."""
     Study.objects.get_or_create(study_instance_uid=study_uid, defaults={"key": key_of(study_uid)})
     study = Study.objects.select_for_update(no_key=True).get(study_instance_uid=study_uid)
@@ -175,28 +181,54 @@ def _index_study(store: Store, study_uid: str, batch: list[_Entry], result: Inde
     series = _series_for(study, batch, minimal=minimal)
     fresh: list[tuple[Indexable, Instance]] = []
     superseded: list[Instance] = []
+    alarming = restored = False
     for entry in batch:
         known = current.get(entry.identity.sop_instance_uid)
+        change = _change_from(known, entry, changes)
         same = by_key.get(entry.item.spooled.instance_key)
         if same is None and known is not None and known.sha256 == entry.item.spooled.sha256:
             same = known
         if same is not None:
-            _repeat(store, same, entry, result)
+            restored |= _repeat(store, same, entry, result)
+            continue
+        if known is not None and change.encoding_only and _file_there(store, known):
+            result.repeated += 1
+            result.surplus.append(entry.name)
             continue
         instance = _instance_new(study, series[entry.identity.series_instance_uid], entry, minimal=minimal)
         if known is not None:
             instance.version = known.version + 1
             known.current = False
             superseded.append(known)
+            alarming |= change.alarming
         current[instance.sop_instance_uid] = instance
         fresh.append((entry.item, instance))
     if superseded:
-        _supersede(study, superseded)
+        _supersede(study, superseded, alarming=alarming)
     if fresh:
         Instance.objects.bulk_create([instance for _item, instance in fresh])
         result.created += len(fresh)
         _series_count([instance for _item, instance in fresh])
         _study_update(study, fresh, minimal=minimal)
+    elif restored and study.state == StudyState.DELETED:
+        study.state, study.state_since, study.reason = StudyState.SETTLED, batch[-1].item.received_at, SENT_AGAIN
+        study.save(update_fields=["state", "state_since", "reason"])
+
+
+def _change_from(known: Instance | None, entry: _Entry, changes: Changes) -> Change:
+    """What was found about this object, if it was compared with the very version that is current now."""
+    change = changes.get(entry.item.spooled.instance_key)
+    against = known.sha256 if known is not None else ""
+    if change is None or change.against != against:
+        return Change(against, encoding_only=False, alarming=True)
+    return change
+
+
+def _file_there(store: Store, known: Instance) -> bool:
+    """A re-encoding does not stand in for a file that is gone: the receipt and the manifest name the other's hash."""
+    if known.pk is None:
+        return True
+    return known.file_deleted_at is None and _file_whole(store, known)
 
 
 def _known(study: Study, batch: list[_Entry]) -> tuple[dict[str, Instance], dict[str, Instance]]:
@@ -213,15 +245,21 @@ def _known(study: Study, batch: list[_Entry]) -> tuple[dict[str, Instance], dict
     return by_key, {row.sop_instance_uid: row for row in rows if row.current}
 
 
-def _repeat(store: Store, known: Instance, entry: _Entry, result: Indexed) -> None:
-    """The same content again: no new row and nothing to upload. A file that was deleted, or is lost, is made good."""
+def _repeat(store: Store, known: Instance, entry: _Entry, result: Indexed) -> bool:
+    """The same content again: no new row and nothing to upload. A file that was deleted, or is lost, is made good.
+
+    Answers whether a deleted file is there again.
+    """
     result.repeated += 1
     itself = known.path == entry.name  # this very object: its file has just been given its place again
     if not itself and known.file_deleted_at is None and (known.pk is None or _file_whole(store, known)):
         result.surplus.append(entry.name)
-    elif not itself or known.file_deleted_at is not None:
+        return False
+    deleted = known.file_deleted_at is not None
+    if not itself or deleted:
         known.path, known.key, known.file_deleted_at = entry.name, entry.item.spooled.instance_key, None
         known.save(update_fields=["path", "key", "file_deleted_at"])
+    return deleted
 
 
 def _file_whole(store: Store, known: Instance) -> bool:
@@ -242,18 +280,23 @@ def _file_whole(store: Store, known: Instance) -> bool:
     return False
 
 
-def _supersede(study: Study, superseded: Sequence[Instance]) -> None:
-    """Another content under a known SOP Instance UID: the newest is current, the older one is kept as it is."""
+def _supersede(study: Study, superseded: Sequence[Instance], *, alarming: bool) -> None:
+    """Another content under a known SOP Instance UID: the newest is current, the older one is kept as it is.
+
+    Corrections of demographics keep the UID: they are noted. Other pixels or another patient under it are told.
+    """
     known = [instance.pk for instance in superseded if instance.pk is not None]
     if known:
         Instance.objects.filter(pk__in=known).update(current=False)
-    alert_open(
-        f"study:{study.pk}:changed",
-        code="instance-changed",
-        words="An object came again with another content; both are kept, the newest is current.",
-        severity=Severity.INFO,
-        link=f"/studies/{study.pk}/",
-    )
+    logger.info("instances superseded", extra={"study": study.pk, "instances": len(superseded), "alarming": alarming})
+    if alarming:
+        alert_open(
+            f"study:{study.pk}:changed",
+            code="instance-changed",
+            words="An object came again with other pixels or another patient, or too different to tell. Both are kept; "
+            "the newest is current.",
+            link=f"/studies/{study.pk}/",
+        )
 
 
 def _series_for(study: Study, batch: Sequence[_Entry], *, minimal: bool) -> dict[str, Series]:

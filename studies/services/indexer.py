@@ -33,7 +33,8 @@ class Indexer:
     def __init__(self, store: Store, intake: Intake) -> None:
         self._store = store
         self._intake = intake
-        self._waiting: deque[Indexable] = deque()
+        self._waiting: deque[tuple[float, Indexable]] = deque()  # each with when it was added, by the monotonic clock
+        self._oldest = 0.0  # of the batch under way
         self._under_way = 0
         self._added = 0
         self._trouble = False
@@ -48,9 +49,16 @@ class Indexer:
     def backlog(self) -> int:
         return len(self._waiting) + self._under_way
 
+    def backlog_seconds(self) -> float:
+        """How long the first of the objects that wait has been waiting; 0 when none does."""
+        with self._changed:
+            if self._under_way:
+                return time.monotonic() - self._oldest
+            return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
+
     def add(self, item: Indexable) -> None:
         with self._changed:
-            self._waiting.append(item)
+            self._waiting.append((time.monotonic(), item))
             self._added += 1
             if len(self._waiting) in (1, BATCH_OBJECTS):
                 self._changed.notify_all()
@@ -99,11 +107,12 @@ class Indexer:
     def _work(self) -> None:
         with self._changed:
             batch = [self._waiting.popleft() for _ in range(min(BATCH_OBJECTS, len(self._waiting)))]
-            self._under_way = len(batch)
+            self._under_way, self._oldest = len(batch), batch[0][0]
         failpoint("index.begin")
-        rest = self._index(batch)
+        rest = self._index([item for _since, item in batch])
         with self._changed:
-            self._waiting.extendleft(reversed(rest))
+            if rest:
+                self._waiting.extendleft(reversed(batch))
             self._under_way = 0
             if not self._waiting:
                 self._hurry = False
@@ -114,7 +123,10 @@ class Indexer:
                 self._waiting.clear()  # durable where they are: the next start recovers them
 
     def _index(self, batch: list[Indexable]) -> list[Indexable]:
-        """Answers what must be tried again. What fails for its own sake keeps its incoming name, for recovery."""
+        """Answers what must be tried again: all or nothing.
+
+        What fails for its own sake keeps its incoming name, for recovery.
+        """
         close_old_connections()
         try:
             failed = index_objects(self._store, batch).failed

@@ -10,18 +10,22 @@ from django.db import DatabaseError
 from django.utils.timezone import now as time_now
 
 from gateway_project.core.failpoint import failpoint
-from gateway_project.core.options import option
 from studies.dicom.errors import DatasetError
 from studies.dicom.header import Header
 from studies.dicom.part10 import ae_title_clean, file_meta
 from studies.dicom.scan import DatasetScanner
 from studies.dicom.spool import Intake, PartFile, SpooledObject, SpoolError, Store
 from studies.dicom.uids import uid_clean
-from studies.services.quarantine import quarantine_record
+from studies.errors import ReceiveError
+from studies.policies import source_policies
+from studies.services.admit import Admission, Backlog, busy_error
+from studies.services.ingress import Ingress
+from studies.services.quarantine import quarantine_take
 
 logger = logging.getLogger(__name__)
 
-GIB = 1 << 30
+__all__ = ["Arrival", "Index", "Indexable", "InstanceReceiver", "ReceiveError", "identity_check", "strictness_check"]
+
 MISMATCHES = frozenset({"instance-uid-differs", "class-uid-differs"})
 
 
@@ -49,24 +53,9 @@ class Indexable:
     received_at: datetime
 
 
-class ReceiveError(Exception):
-    """Why an object was not taken in. `busy`: not its fault, the sender may try again later.
-
-    `mismatch`: command and data set do not belong together (PS3.4 B.2.3, A900); otherwise it cannot be understood
-    (Cxxx).
-    """
-
-    def __init__(self, message: str, *, code: str, busy: bool = False, mismatch: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.busy = busy
-        self.mismatch = mismatch
-
-
-class Index(Protocol):
+class Index(Backlog, Protocol):
     """Where durable objects go: see studies.services.indexer."""
 
-    def backlog(self) -> int: ...
     def add(self, item: Indexable) -> None: ...
 
 
@@ -77,47 +66,50 @@ class InstanceReceiver:
         self._store = store
         self._intake = intake
         self._index = index
+        self._admission = Admission(store, index)
+        self._ingress = Ingress()
 
-    def admit(self) -> None:
-        """Step 0: refuses while the disk or the index could not keep up. Raises ReceiveError (busy)."""
-        try:
-            free = self._store.free_bytes()
-        except SpoolError as error:
-            raise _busy(error) from error
-        if free < option("STORAGE.STOP_SPACE_GB") * GIB:
-            raise ReceiveError("The gateway's disk is full.", code="disk-full", busy=True)
-        if self._index.backlog() >= option("STORAGE.INDEX_BACKLOG"):
-            raise ReceiveError("The gateway's index is behind.", code="index-behind", busy=True)
+    def admit(self, source_ae_title: str = "") -> None:
+        """Step 0: refuses while disk, quota or index cannot take more; see `Admission`. Raises ReceiveError (busy)."""
+        self._admission.check(source_ae_title)
 
-    def receive(self, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> SpooledObject:
+    def close(self) -> None:
+        """What is counted and not yet audited is written. Nothing is received afterwards."""
+        self._ingress.close()
+
+    def receive(self, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> SpooledObject | None:
         """Returns only when the object is readable, whole and durable: the caller may answer Success.
 
+        None: an ingress filter wants nothing of it, and nothing is kept; the caller answers Success all the same.
         An object that cannot be understood is kept in quarantine and ReceiveError is raised. One that could not be
         stored leaves nothing behind. After a crash: before the rename nothing is kept, after it the object is adopted.
         """
-        self.admit()
+        self.admit(arrival.source_ae_title)
         try:
             part = self._intake.begin()
         except SpoolError as error:
-            raise _busy(error) from error
+            raise busy_error(error) from error
         try:
             header = self._stream(part, arrival, chunks)
+            if self._ingress.filters(header, source=arrival.source_ae_title, size_bytes=part.size_bytes):
+                return None
             spooled = part.commit()
         except DatasetError as error:
             self._quarantine(part, arrival, error)
             raise ReceiveError(str(error), code=error.code, mismatch=error.code in MISMATCHES) from error
         except SpoolError as error:
-            raise _busy(error) from error
+            raise busy_error(error) from error
         finally:
             part.abort()  # does nothing once it is committed
         failpoint("receive.durable")
+        self._admission.received(arrival.source_ae_title, spooled.size_bytes)
         self._index.add(Indexable(spooled, header, arrival, time_now()))
         return spooled
 
     def _stream(self, part: PartFile, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> Header:
         """Writes all of it whatever the validation says, so that quarantine holds what was sent; then raises."""
         problem: DatasetError | None = None
-        scanner = DatasetScanner(arrival.transfer_syntax_uid)
+        scanner = DatasetScanner(arrival.transfer_syntax_uid, keep=self._ingress.keep())
         try:
             part.write_meta(_meta(arrival))
         except DatasetError as error:
@@ -135,20 +127,24 @@ class InstanceReceiver:
         if arrival.context_sop_class_uid not in ("", uid_clean(arrival.sop_class_uid)):
             raise DatasetError("class-uid-differs")
         identity_check(header, sop_class_uid=arrival.sop_class_uid, sop_instance_uid=arrival.sop_instance_uid)
+        strictness_check(header, arrival.source_ae_title)
         return header
 
     def _quarantine(self, part: PartFile, arrival: Arrival, error: DatasetError) -> None:
-        """Durable in quarantine before the sender hears of the refusal; the row may follow with the next recovery."""
+        """Durable before the sender hears of the refusal; without a database the row follows with the next recovery."""
         try:
             spooled = part.commit()
-            self._store.quarantine(spooled.path, sha256=spooled.sha256)
-        except SpoolError as failed:
-            raise _busy(failed) from failed
-        failpoint("receive.quarantined")
-        try:
-            quarantine_record(
-                arrival, sha256=spooled.sha256, size_bytes=spooled.size_bytes, code=error.code, reason=str(error)
+            quarantine_take(
+                self._store,
+                spooled.path,
+                arrival,
+                sha256=spooled.sha256,
+                size_bytes=spooled.size_bytes,
+                code=error.code,
+                reason=str(error),
             )
+        except SpoolError as failed:
+            raise busy_error(failed) from failed
         except DatabaseError:
             logger.exception("quarantine row not written")
             return
@@ -167,6 +163,15 @@ def identity_check(header: Header, *, sop_class_uid: str, sop_instance_uid: str)
         raise DatasetError("class-uid-differs")
 
 
+def strictness_check(header: Header, source_ae_title: str) -> None:
+    """What is flagged is refused where the policy of its source is strict. Raises DatasetError "source-strict".
+
+    Only what has just come is judged: recovery takes in what it finds, for it may have been acknowledged before.
+    """
+    if header.flags and source_policies().strict_for(source_ae_title):
+        raise DatasetError("source-strict", ", ".join(header.flags))
+
+
 def _meta(arrival: Arrival) -> bytes:
     return file_meta(
         sop_class_uid=uid_clean(arrival.sop_class_uid),
@@ -183,8 +188,3 @@ def _ae_title(title: str) -> str:
         return ae_title_clean(title)
     except DatasetError:
         return ""
-
-
-def _busy(error: SpoolError) -> ReceiveError:
-    logger.error("object not stored", extra={"code": error.code})
-    return ReceiveError("The gateway could not store the object.", code=error.code, busy=True)

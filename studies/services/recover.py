@@ -18,7 +18,7 @@ from studies.dicom.spool import Abandoned, SpooledObject, SpoolError, Store, aba
 from studies.services.index import ALERT as INDEX_ALERT
 from studies.services.index import index_objects
 from studies.services.indexer import ALERT as INDEXER_ALERT
-from studies.services.quarantine import quarantine_record
+from studies.services.quarantine import quarantine_take
 from studies.services.receive import Arrival, Indexable, identity_check
 
 logger = logging.getLogger(__name__)
@@ -177,5 +177,4 @@ def _quarantine(store: Store, path: Path, error: DatasetError) -> None:
     except DatasetError:
         logger.warning("abandoned object has no readable file meta", extra={"instance_key": path.stem})
     sha256, size_bytes = file_hash(path, offset)
-    store.quarantine(path, sha256=sha256)
-    quarantine_record(origin, sha256=sha256, size_bytes=size_bytes, code=error.code, reason=str(error))
+    quarantine_take(store, path, origin, sha256=sha256, size_bytes=size_bytes, code=error.code, reason=str(error))

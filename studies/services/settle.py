@@ -17,12 +17,13 @@ logger = logging.getLogger(__name__)
 REASON_QUIET = "quiet"
 REASON_OPEN = "open-too-long"
 REASON_ASKED = "asked"
+REASON_WORDS = {REASON_QUIET: selectors.quiet_words, REASON_OPEN: selectors.most_open_words}
 
 
 def studies_settle_due(*, now: datetime, limit: int = 200) -> list[StudyRevision]:
     """Settles what is due, each study in a transaction of its own; may be repeated and may race."""
     settled = []
-    for study in selectors.studies_due(now=now)[:limit]:
+    for study in selectors.studies_due(now=now, limit=limit):
         quiet = (now - study.received_at).total_seconds() >= selectors.quiet_seconds(study)
         reason = REASON_QUIET if quiet else REASON_OPEN
         try:
@@ -64,6 +65,7 @@ def study_settle(
             number=latest + 1,
             state=RevisionState.SETTLED,
             reason=reason,
+            reason_words=REASON_WORDS[reason](study)[:200] if reason in REASON_WORDS else "",
             actor=actor,
             instance_count=sums["count"],
             size_bytes=sums["size"],

@@ -12,4 +12,5 @@ from tests.studies.house import House
 def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path / "store")
     yield house
+    house.receiver.close()
     house.intake.close()

@@ -60,6 +60,9 @@ class House:
     def backlog(self) -> int:
         return self.backlog_now
 
+    def backlog_seconds(self) -> float:
+        return 0.0
+
     def add(self, item: Indexable) -> None:
         self.waiting.append(item)
 

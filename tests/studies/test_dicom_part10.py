@@ -153,3 +153,12 @@ def test_any_bytes_are_read_or_refused(raw):
 def test_preambles_are_told_apart(start, kind):
     assert preamble_kind(start.ljust(128, b"\0")) == kind
     assert file_meta_read(io.BytesIO(start.ljust(128, b"\0") + file_meta(**SOUND)[128:])).preamble == kind
+
+
+@pytest.mark.parametrize("length", [0, 2, 6])
+def test_group_length_of_another_size_is_a_flaw_and_no_crash(length: int) -> None:
+    """Found by fuzzing: nothing but a group length that is shorter than one."""
+    group_length = struct.pack("<HH2sH", 2, 0, b"UL", length) + bytes(length)
+    with pytest.raises(DatasetError) as caught:
+        file_meta_read(io.BytesIO(bytes(128) + b"DICM" + group_length))
+    assert caught.value.code == "file-meta-no-transfer-syntax"

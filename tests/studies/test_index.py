@@ -178,7 +178,7 @@ def test_other_content_is_a_new_current_version_and_both_are_kept(house: House) 
     assert [house.data_set_of(row)[-2:-1] for row in rows] == contents
     study = Study.objects.get()
     assert (study.instance_count, study.state, study.open_since is None) == (1, StudyState.RECEIVING, False)
-    assert (Alert.objects.get().code, Alert.objects.get().severity) == ("instance-changed", "info")
+    assert (Alert.objects.get().code, Alert.objects.get().severity) == ("instance-changed", "warning")
     house.check()
 
 

@@ -117,9 +117,9 @@ def test_refused_object_that_could_not_be_recorded_is_found_by_the_next_recovery
     def fail(*_args: object, **_more: object) -> None:
         raise DatabaseError
 
-    monkeypatch.setattr(receive_module, "quarantine_record", fail)
+    monkeypatch.setattr(receive_module, "quarantine_take", fail)
     assert refused(house, GOOD[:-3]).code == "dataset-truncated"
-    assert len(house.files("quarantine")) == len(house.files("incoming")) == 1
+    assert (len(house.files("quarantine")), len(house.files("incoming"))) == (0, 1)
     house.dies()
     assert spool_recover(house.store).quarantined == 1
     assert (QuarantinedObject.objects.get().code, house.files("incoming")) == ("dataset-truncated", set())
@@ -145,6 +145,7 @@ def test_full_disk_refuses_before_anything_is_written(house: House, monkeypatch:
 
 def test_index_that_is_behind_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_STORAGE__INDEX_BACKLOG", "3")
+    monkeypatch.setenv("GATEWAY_STORAGE__BACKPRESSURE_SECONDS", "0")
     house.backlog_now = 3
     assert refused(house).code == "index-behind"
     house.backlog_now = 2

@@ -237,7 +237,7 @@ def test_recovery_may_itself_be_killed_anywhere(house: House, monkeypatch: pytes
         if name == place:
             raise Killed
 
-    real_release, real_record = Abandoned.release, recover_module.quarantine_record
+    real_release, real_record = Abandoned.release, recover_module.quarantine_take
 
     def release(dead: Abandoned, path: Path) -> None:
         real_release(dead, path)
@@ -249,7 +249,7 @@ def test_recovery_may_itself_be_killed_anywhere(house: House, monkeypatch: pytes
 
     monkeypatch.setattr(index_module, "failpoint", kill)
     monkeypatch.setattr(Abandoned, "release", release)
-    monkeypatch.setattr(recover_module, "quarantine_record", record)
+    monkeypatch.setattr(recover_module, "quarantine_take", record)
     house.dies()
     with pytest.raises(Killed):
         spool_recover(house.store)

@@ -115,7 +115,7 @@ def test_study_that_is_open_with_nothing_new_is_not_looked_at_for_ever(house: Ho
     studies_settle_due(now=after(study, QUIET))
     Study.objects.update(open_since=F("received_at"))
     assert studies_settle_due(now=after(study, QUIET)) == []
-    assert not selectors.studies_due(now=after(study, 10 * MOST)).exists()
+    assert not selectors.studies_due(now=after(study, 10 * MOST))
 
 
 def test_one_study_s_fault_does_not_keep_the_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,9 @@ class _Index:
     def backlog(self) -> int:
         return 0
 
+    def backlog_seconds(self) -> float:
+        return 0.0
+
     def add(self, item: Indexable) -> None:
         self.items.append(item)
 

@@ -13,7 +13,7 @@ from gateway_project.core.models import Alert, AuditEvent, AuditSeal, ConfigOver
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_encrypt
 from network.models import AssociationRecord
-from studies.models import QuarantinedObject, Study
+from studies.models import QuarantinedObject, SourcePolicy, Study
 from tests.web.factories import (
     day_make,
     lane_make,
@@ -28,6 +28,7 @@ from uploads.models import UploadJob, UploadPart, Vault
 
 pytestmark = pytest.mark.django_db
 HIDDEN = {"configversion"}  # one counter row
+EDITED = (SourcePolicy,)  # rows that administrators make, change and remove here
 MODELS = sorted(
     (m for m in apps.get_models() if package_is_ours(m.__module__) and m._meta.model_name not in HIDDEN),
     key=lambda model: model._meta.label,
@@ -51,6 +52,7 @@ def fill(rows: int) -> None:
         AuditSeal.objects.create(sequence=n, event=event, hash="0" * 64)
         ConfigOverride.objects.create(key=f"SECTION.KEY{n}", value="MARK-unknown-option", updated_by="user:x")
         Lease.objects.create(name=f"lease{n}", holder="x", until=study.received_at)
+        SourcePolicy.objects.create(calling_ae_title=f"POLICY_{n}")
         QuarantinedObject.objects.create(sha256=f"{n:064d}", size_bytes=1, code="c", reason="r")
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
 
@@ -78,7 +80,7 @@ def test_lists_and_rows_open_at_a_cost_that_does_not_grow(administrator, model, 
     assert "MARK-unknown-option" not in html
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+@pytest.mark.parametrize("model", [m for m in MODELS if m not in EDITED], ids=lambda model: model._meta.label)
 def test_nothing_is_added_or_deleted_and_read_only_rows_stay(administrator, model) -> None:
     fill(1)
     row = model._default_manager.order_by("pk").first()
