@@ -13,7 +13,7 @@ from typing import Any
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
 from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Report, Reporter, Ticket, socket_receive
@@ -21,6 +21,7 @@ from network.dimse.contexts import storage_contexts
 from network.dimse.errors import ConfigurationError
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
+from network.dimse.wire import PeerSocket
 
 logger = logging.getLogger(__name__)
 GRACE_SECONDS = 15.0
@@ -33,7 +34,9 @@ class ReceiverConfig:
     """How one receiver treats its peers; the limits hold for this process, not for all receivers together.
 
     `acse_seconds` bounds the negotiation (ARTIM), `network_seconds` the time in which an established association may be
-    silent. `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones.
+    silent, `dimse_seconds` the time in which a PDU that has begun must end, and in which a peer must read what we send.
+    `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones. Without
+    `fast` pynetdicom receives the data sets too, each whole in memory.
     """
 
     ae_title: str
@@ -46,6 +49,7 @@ class ReceiverConfig:
     extra_sop_classes: Sequence[str] = field(default_factory=tuple)
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
+    fast: bool = True
 
     def __post_init__(self) -> None:
         title = self.ae_title
@@ -64,10 +68,9 @@ class ReceiverRequestHandler(RequestHandler):
     def _create_association(self) -> Association:
         server = self.server
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request.settimeout(server.config.acse_seconds)
         association = ReceivingAssociation(server, server.ticket_of(self.request), self.request)
         association.name = f"AcceptorThread-{association.association_id}"
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
+        association.set_socket(PeerSocket(association, self.request, send_seconds=server.config.dimse_seconds))
         local = association.acceptor
         local.maximum_length = server.ae.maximum_pdu_size
         local.ae_title = server.ae_title
@@ -105,6 +108,11 @@ class ReceiverServer(ThreadedAssociationServer):
 
     def server_activate(self) -> None:
         """Nothing: only the acceptor listens."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once nothing new is begun."""
+        return self._stopping
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
