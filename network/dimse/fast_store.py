@@ -184,6 +184,7 @@ class FastStore:
             if self._pdu_left < PDV_HEADER_BYTES:
                 raise ProtocolViolationError("pdv-length")
             wire.need(PDV_HEADER_BYTES, self._pdu_deadline)
+            item_bytes: int
             item_bytes, item_context_id, control = _PDV.unpack(wire.take(PDV_HEADER_BYTES))
             guards.pdv_check(item_bytes, item_context_id, left_bytes=self._pdu_left, contexts=(context_id,))
             if control & _COMMAND:
