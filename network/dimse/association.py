@@ -6,7 +6,6 @@ Leans on internals of pynetdicom 3.0.4, which is pinned; tests fail when they mo
 import contextlib
 import logging
 import socket
-import threading
 import traceback
 import uuid
 from collections.abc import Collection
@@ -26,7 +25,7 @@ from network.dimse.contexts import VERIFICATION, narrow_to_first_offered
 from network.dimse.fast_store import FastStore, StoreTurn
 from network.dimse.guards import ProtocolViolationError
 from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult, StoreSink
-from network.dimse.receiving_layer import ReceivingUpperLayer
+from network.dimse.receiving_layer import Checkpoint, ReceivingUpperLayer
 from network.dimse.sinks import FAILED, GuardedSink, RefusingSink
 from network.dimse.wire import PeerSocket
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 COMMENT_CHARACTERS = 64
 END_SECONDS = 2.0
-IDLE_SECONDS = 0.25
 PIECE_BYTES = 1 << 20
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
@@ -88,27 +86,6 @@ class ReceivingDIMSE(DIMSEServiceProvider):
         return super().get_msg(block)
 
 
-class _Checkpoint(threading.Event):
-    """Where pynetdicom's loop passes once a turn: it waits here for something to happen, instead of polling."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._happened = threading.Event()
-
-    def happened(self) -> None:
-        """The next turn comes at once."""
-        self._happened.set()
-
-    def set(self) -> None:
-        super().set()
-        self.happened()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._happened.wait(IDLE_SECONDS)
-        self._happened.clear()
-        return super().wait(timeout)
-
-
 class ReceivingAssociation(Association):
     """One connection that the acceptor passed to us, from its first byte to its last; a thread of its own.
 
@@ -130,7 +107,7 @@ class ReceivingAssociation(Association):
         self._closed = False
         self._told_opened = False
         config = server.config
-        self._reactor_checkpoint = _Checkpoint()
+        self._reactor_checkpoint = Checkpoint()
         self._reactor_checkpoint.set()
         self.acse = ReceivingACSE(self)
         self.dul = ReceivingUpperLayer(

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import selectors
 import socket
 import sys
@@ -26,6 +27,8 @@ from network.dimse.wire import PeerSocket
 
 logger = logging.getLogger(__name__)
 GRACE_SECONDS = 15.0
+SLOW_VARIABLE = "GATEWAY_SLOW_STORE"
+"""Set for tests that try pynetdicom's own way of receiving."""
 SWITCH_SECONDS = 0.0005
 """A thread back from the disk or the network waits no longer for one that computes: ten times Python's own haste."""
 _CUT_SECONDS = 1.0
@@ -52,7 +55,7 @@ class ReceiverConfig:
     extra_sop_classes: Sequence[str] = field(default_factory=tuple)
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
-    fast: bool = True
+    fast: bool = field(default_factory=lambda: not os.environ.get(SLOW_VARIABLE))
 
     def __post_init__(self) -> None:
         title = self.ae_title

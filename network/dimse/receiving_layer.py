@@ -5,6 +5,7 @@ It waits for what happens instead of polling, and gives C-STOREs to the associat
 
 import contextlib
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,29 @@ _AWAITING_CLOSE: Final = "Sta13"
 _DISCARDED_BYTES: Final = 65_536
 IDLE_SECONDS: Final = 0.1
 """The longest that timers go unlooked at."""
+TURN_SECONDS: Final = 0.25
+"""The longest that the association's thread looks at nothing."""
+
+
+class Checkpoint(threading.Event):
+    """Where pynetdicom's loop passes once a turn: it waits here for something to happen, instead of polling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._happened = threading.Event()
+
+    def happened(self) -> None:
+        """The next turn comes at once."""
+        self._happened.set()
+
+    def set(self) -> None:
+        super().set()
+        self.happened()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._happened.wait(TURN_SECONDS)
+        self._happened.clear()
+        return super().wait(timeout)
 
 
 class _ReceivingStateMachine(ObservedStateMachine):
