@@ -6,14 +6,13 @@ from django.db import close_old_connections, connection
 
 from gateway_project.core.logs import correlation_set
 from network.dimse import statuses
-from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult
+from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult, StoreSink
+from network.dimse.sinks import RefusingSink
 from network.services.associations import ae_title_shown, association_record
 from studies.services.indexer import Indexer
-from studies.services.receive import Arrival, InstanceReceiver, ReceiveError
+from studies.services.receive import Arrival, InstanceReceiver, ReceiveError, Reception
 
 logger = logging.getLogger(__name__)
-
-CHUNK_BYTES = 1 << 20
 
 
 class StorageHandlers:
@@ -28,8 +27,8 @@ class StorageHandlers:
         close_old_connections()
         logger.info("association opened", extra=_who(peer))
 
-    def store(self, request: StoreRequest) -> StoreResult:
-        """Success only when the object is durable (PS3.4 B.2.3)."""
+    def begin(self, request: StoreRequest) -> StoreSink:
+        """The object goes to studies while it arrives; a refusal is answered when all of it has been read."""
         peer = request.peer
         arrival = Arrival(
             sop_class_uid=request.sop_class_uid,
@@ -42,11 +41,9 @@ class StorageHandlers:
             context_sop_class_uid=request.abstract_syntax_uid,
         )
         try:
-            self._receiver.receive(arrival, _chunks(request.dataset))
+            return _ReceptionSink(self._receiver.begin(arrival), peer)
         except ReceiveError as error:
-            logger.warning("object refused", extra={"code": error.code, **_who(peer)})
-            return StoreResult(status_of(error), error.code)
-        return StoreResult(statuses.SUCCESS)
+            return RefusingSink(_refusal(error, peer))
 
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
         """A release has everything indexed at once (waiting at most 2 s), so that a query right after it sees it."""
@@ -75,9 +72,27 @@ def status_of(error: ReceiveError) -> int:
     return statuses.DATASET_MISMATCH if error.mismatch else statuses.CANNOT_UNDERSTAND
 
 
-def _chunks(dataset: bytes) -> "list[memoryview]":
-    view = memoryview(dataset)
-    return [view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES)]
+class _ReceptionSink:
+    """network.dimse.ports.StoreSink over one of studies' receptions."""
+
+    def __init__(self, reception: Reception, peer: Peer) -> None:
+        self._reception = reception
+        self._peer = peer
+        self.write = reception.write
+        self.abort = reception.abort
+
+    def commit(self) -> StoreResult:
+        """Success only when the object is durable (PS3.4 B.2.3)."""
+        try:
+            self._reception.commit()
+        except ReceiveError as error:
+            return _refusal(error, self._peer)
+        return StoreResult(statuses.SUCCESS)
+
+
+def _refusal(error: ReceiveError, peer: Peer) -> StoreResult:
+    logger.warning("object refused", extra={"code": error.code, **_who(peer)})
+    return StoreResult(status_of(error), error.code)
 
 
 def _who(peer: Peer) -> dict[str, object]:

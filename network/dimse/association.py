@@ -8,6 +8,7 @@ import logging
 import socket
 import traceback
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 
-from network.dimse import statuses
+from network.dimse import guards, statuses
 from network.dimse.channel import Report, Ticket
+from network.dimse.command import StoreCommand
 from network.dimse.contexts import VERIFICATION, narrow_to_first_offered
-from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult
-from network.dimse.upper_layer import UpperLayer
+from network.dimse.fast_store import FastStore, StoreTurn
+from network.dimse.guards import ProtocolViolationError
+from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult, StoreSink
+from network.dimse.receiving_layer import Checkpoint, ReceivingUpperLayer
+from network.dimse.sinks import FAILED, GuardedSink, RefusingSink
+from network.dimse.wire import PeerSocket
 
 if TYPE_CHECKING:
     from network.dimse.receiver import ReceiverServer
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 COMMENT_CHARACTERS = 64
 END_SECONDS = 2.0
+PIECE_BYTES = 1 << 20
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 
 @dataclass
@@ -51,6 +59,11 @@ class ReceivingACSE(ACSE):
         if refusal:
             association.end_reason = refusal
             self.send_reject(0x02, 0x03, 0x01 if refusal == "stopping" else 0x02)
+            association.kill()
+            return
+        if str(self.requestor.primitive.application_context_name or "") != APPLICATION_CONTEXT:
+            association.end_reason = "application-context"
+            self.send_reject(0x01, 0x01, 0x02)
             association.kill()
             return
         requested = self.requestor.primitive.presentation_context_definition_list
@@ -89,18 +102,70 @@ class ReceivingAssociation(Association):
         self.tally = Tally()
         self.end_reason = ""
         self.is_serving = False
+        self.fast_store: FastStore | None = None
         self._server = server
         self._closed = False
+        self._told_opened = False
+        config = server.config
+        self._reactor_checkpoint = Checkpoint()
+        self._reactor_checkpoint.set()
         self.acse = ReceivingACSE(self)
-        self.dul = UpperLayer(self)
+        self.dul = ReceivingUpperLayer(
+            self,
+            max_pdu_bytes=config.max_pdu_bytes,
+            pdu_seconds=config.dimse_seconds,
+            message_bytes=guards.MESSAGE_BYTES if config.fast else 0,
+        )
         self.dimse = ReceivingDIMSE(self)
-        self.acse_timeout = server.config.acse_seconds
-        self.network_timeout = server.config.network_seconds
+        self.acse_timeout = config.acse_seconds
+        self.network_timeout = config.network_seconds
 
     @property
     def is_busy(self) -> bool:
         """True from the command of an object (or of anything else) until its response is on its way."""
         return self.is_serving or self.dimse.message is not None or not self.dimse.msg_queue.empty()
+
+    @property
+    def may_take_turn(self) -> bool:
+        """True when the port has heard of the association and nothing else is under way."""
+        return self._told_opened and not self.is_serving and self.dimse.msg_queue.empty()
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long the peer may say nothing."""
+        return self.server.config.network_seconds
+
+    @property
+    def accepted_ids(self) -> Collection[int]:
+        """The presentation contexts in which there may be messages."""
+        ids: Collection[int] = self._accepted_cx
+        return ids
+
+    def context_of(self, context_id: int) -> Any:
+        """The accepted presentation context, or None."""
+        return self._accepted_cx.get(context_id)
+
+    def set_socket(self, wire: PeerSocket) -> None:
+        """The connection, once; the fast path is installed with it."""
+        super().set_socket(wire)
+        config = self.server.config
+        if config.fast:
+            self.fast_store = FastStore(
+                self, wire, max_pdu_bytes=config.max_pdu_bytes, pdu_seconds=config.dimse_seconds
+            )
+
+    def something_happened(self) -> None:
+        """This association's thread need not wait: from the upper layer's thread."""
+        self._reactor_checkpoint.happened()
+
+    def note_violation(self, violation: ProtocolViolationError) -> None:
+        """The reason why this association is about to be aborted; counted."""
+        self.end_reason = self.end_reason or violation.code
+        guards.VIOLATIONS.add(violation.code, address=self.ticket.address)
+
+    def violated(self, violation: ProtocolViolationError) -> None:
+        """End the association because the peer broke a rule."""
+        self.dul.violated(violation)
 
     def end(self, reason: str) -> None:
         """Abort from another thread without waiting, unless it ends already; an object that is not yet answered is
@@ -161,15 +226,13 @@ class ReceivingAssociation(Association):
             self._log_failure("port failed on the end of an association", exc)
 
     def _run_reactor(self) -> None:
-        # Established: from here on a read or write that makes no progress at all ends like an idle association.
-        with contextlib.suppress(OSError):
-            self.connection.settimeout(self.server.config.network_seconds)
         try:
             self.server.port.association_opened(self._known_peer())
         except Exception as exc:  # noqa: BLE001 - storing does not depend on the record of the association
             self._log_failure("port failed on a new association", exc)
         self.server.reporter.report(self._report("opened"))
         self.server.notify()
+        self._told_opened = True
         super()._run_reactor()
 
     def _abort_blocking(self, block: bool = True) -> None:
@@ -179,15 +242,31 @@ class ReceivingAssociation(Association):
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         try:
-            self._serve(msg, context_id)
+            if isinstance(msg, StoreTurn):
+                self._serve_turn(msg)
+            else:
+                self._serve(msg, context_id)
         finally:
-            self.is_serving = False
-            # A peer that waited for us has not been idle.
-            self.dul._idle_timer.restart()
-            self.server.notify()
+            self.served()
+
+    def _serve_turn(self, turn: StoreTurn) -> None:
+        if not turn.claim() or self.fast_store is None:
+            return
+        try:
+            self.fast_store.serve(turn)
+        finally:
+            turn.end()
+
+    def served(self) -> None:
+        """A message is answered."""
+        self.is_serving = False
+        self.dul.restart_idle_timer()
+        self.server.notify()
 
     def _serve(self, msg: Any, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
+        context = self.context_of(context_id)
+        if isinstance(msg, C_CANCEL):
+            return  # of nothing that is under way (PS3.7 9.3.2.3)
         if context is None or not msg.is_valid_request or not isinstance(msg, C_ECHO | C_STORE):
             # PS3.7 8.1: a message that this association did not negotiate, or without what it must have
             self.end_reason = "unexpected-message"
@@ -198,35 +277,52 @@ class ReceivingAssociation(Association):
             self._serve_store(msg, context)
 
     def _serve_store(self, msg: Any, context: Any) -> None:
+        command = StoreCommand(msg.MessageID, str(msg.AffectedSOPClassUID), str(msg.AffectedSOPInstanceUID))
+        sink = self.sink_for(command, context, context.context_id)
+        try:
+            dataset = msg.DataSet.getbuffer()
+            for start in range(0, len(dataset), PIECE_BYTES):
+                sink.write(dataset[start : start + PIECE_BYTES])
+            result = sink.commit()
+        finally:
+            sink.abort()
+        self.object_ended(result, len(dataset))
+        if self.is_established:
+            self.dimse.send_msg(_store_response(msg, result), context.context_id)
+
+    # The sink of one object: whatever the port does, the peer gets an answer, and both paths give the same.
+
+    def sink_for(self, command: StoreCommand, context: Any, context_id: int) -> StoreSink:
+        """Where the data set that follows goes. Never raises."""
         request = StoreRequest(
             peer=self._known_peer(),
-            message_id=msg.MessageID,
-            context_id=context.context_id,
-            sop_class_uid=str(msg.AffectedSOPClassUID),
-            sop_instance_uid=str(msg.AffectedSOPInstanceUID),
+            message_id=command.message_id,
+            context_id=context_id,
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=str(context.transfer_syntax[0]),
-            dataset=msg.DataSet.getvalue(),
             abstract_syntax_uid=str(context.abstract_syntax),
         )
-        result = self._store(request)
+        if request.abstract_syntax_uid == VERIFICATION:
+            return RefusingSink(StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context"))
+        try:
+            return GuardedSink(self.server.port.begin(request), self._port_failed)
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the sender must hear that nothing was kept
+            self._port_failed(exc)
+            return RefusingSink(FAILED)
+
+    def object_ended(self, result: StoreResult, size_bytes: int) -> None:
+        """Count what became of one object, before its sender hears it."""
         tally = self.tally
-        tally.bytes_received += len(request.dataset)
+        tally.bytes_received += size_bytes
         if statuses.is_stored(result.status):
             tally.objects_stored += 1
         else:
             tally.objects_refused += 1
         self.server.reporter.progress(self._report("progress"))
-        if self.is_established:
-            self.dimse.send_msg(_store_response(msg, result), context.context_id)
 
-    def _store(self, request: StoreRequest) -> StoreResult:
-        if request.abstract_syntax_uid == VERIFICATION:
-            return StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context")
-        try:
-            return self.server.port.store(request)
-        except Exception as exc:  # noqa: BLE001 - whatever failed, the sender must hear that nothing was kept
-            self._log_failure("port failed on an object", exc)
-            return StoreResult(statuses.HANDLER_FAILED, "internal error, try again")
+    def _port_failed(self, exc: Exception) -> None:
+        self._log_failure("port failed on an object", exc)
 
     def _finish(self) -> None:
         self.disconnect()
@@ -234,6 +330,11 @@ class ReceivingAssociation(Association):
         if self.dul.is_alive():
             self.dul.join(END_SECONDS)
         self.connection.close()
+        if self.dul.socket is not None:
+            self.dul.socket.release()
+            if self.dul.socket.send_timed_out:
+                self.end_reason = self.end_reason or "send-timeout"
+        guards.VIOLATIONS.flush()
         self.close_once(*self._outcome())
         self.server.forget(self)
         self.server.reporter.report(self._report("closed"))

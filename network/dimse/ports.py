@@ -21,11 +21,10 @@ class Peer:
 
 @dataclass(frozen=True)
 class StoreRequest:
-    """One C-STORE request, whole. Every string is the peer's and unchecked: never a path, never trusted.
+    """One C-STORE request; its data set follows. Every string is the peer's and unchecked: never a path, never trusted.
 
     `sop_class_uid` and `sop_instance_uid` are the command's; `abstract_syntax_uid` is what the presentation context was
-    accepted for. `dataset` is encoded in `transfer_syntax_uid`, exactly as it was on the wire; empty when the command
-    announced none.
+    accepted for. The data set is encoded in `transfer_syntax_uid`.
     """
 
     peer: Peer
@@ -34,7 +33,6 @@ class StoreRequest:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    dataset: bytes
     abstract_syntax_uid: str = ""
 
 
@@ -63,6 +61,26 @@ class AssociationSummary:
     reason: str
 
 
+class StoreSink(Protocol):
+    """Takes one data set while it arrives, exactly as it was on the wire, in the association's own thread.
+
+    An exception is logged without its text and answered with `statuses.HANDLER_FAILED`; what still comes of the data
+    set is then read and forgotten.
+    """
+
+    def write(self, data: memoryview) -> None:
+        """The next bytes, any number of them; `data` is overwritten after the call. Never called for an empty data set.
+
+        What is wrong with the object, or with the disk, is not told here but by `commit`.
+        """
+
+    def commit(self) -> StoreResult:
+        """All of it has come: keep the object. Success may be returned only when it is durable."""
+
+    def abort(self) -> None:
+        """Forget it and give back what it holds; called after `commit` too, and then does nothing. Never raises."""
+
+
 class StorePort(Protocol):
     """What the receiver needs of the house. Every call comes in the association's own thread, many at once.
 
@@ -74,11 +92,8 @@ class StorePort(Protocol):
     def association_opened(self, peer: Peer) -> None:
         """The association was accepted. An exception is logged and the association goes on."""
 
-    def store(self, request: StoreRequest) -> StoreResult:
-        """Keep the object; success may be returned only when it is durable.
-
-        An exception is logged without its text and answered with `statuses.HANDLER_FAILED`.
-        """
+    def begin(self, request: StoreRequest) -> StoreSink:
+        """An object is about to come. A refusal is the sink's answer; an exception is treated as one of the sink's."""
 
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
         """The association is over. On a release this is called before the peer's release is answered,

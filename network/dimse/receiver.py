@@ -2,8 +2,10 @@
 
 import functools
 import logging
+import os
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
 from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Report, Reporter, Ticket, socket_receive
@@ -21,9 +23,14 @@ from network.dimse.contexts import storage_contexts
 from network.dimse.errors import ConfigurationError
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
+from network.dimse.wire import PeerSocket
 
 logger = logging.getLogger(__name__)
 GRACE_SECONDS = 15.0
+SLOW_VARIABLE = "GATEWAY_SLOW_STORE"
+"""Set for tests that try pynetdicom's own way of receiving."""
+SWITCH_SECONDS = 0.0005
+"""A thread back from the disk or the network waits no longer for one that computes: ten times Python's own haste."""
 _CUT_SECONDS = 1.0
 _REPORT_SECONDS = 1.0
 
@@ -33,7 +40,9 @@ class ReceiverConfig:
     """How one receiver treats its peers; the limits hold for this process, not for all receivers together.
 
     `acse_seconds` bounds the negotiation (ARTIM), `network_seconds` the time in which an established association may be
-    silent. `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones.
+    silent, `dimse_seconds` the time in which a PDU that has begun must end, and in which a peer must read what we send.
+    `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones. Without
+    `fast` pynetdicom receives the data sets too, each whole in memory.
     """
 
     ae_title: str
@@ -46,6 +55,7 @@ class ReceiverConfig:
     extra_sop_classes: Sequence[str] = field(default_factory=tuple)
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
+    fast: bool = field(default_factory=lambda: not os.environ.get(SLOW_VARIABLE))
 
     def __post_init__(self) -> None:
         title = self.ae_title
@@ -64,10 +74,9 @@ class ReceiverRequestHandler(RequestHandler):
     def _create_association(self) -> Association:
         server = self.server
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request.settimeout(server.config.acse_seconds)
         association = ReceivingAssociation(server, server.ticket_of(self.request), self.request)
         association.name = f"AcceptorThread-{association.association_id}"
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
+        association.set_socket(PeerSocket(association, self.request, send_seconds=server.config.dimse_seconds))
         local = association.acceptor
         local.maximum_length = server.ae.maximum_pdu_size
         local.ae_title = server.ae_title
@@ -105,6 +114,11 @@ class ReceiverServer(ThreadedAssociationServer):
 
     def server_activate(self) -> None:
         """Nothing: only the acceptor listens."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once nothing new is begun."""
+        return self._stopping
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
@@ -199,6 +213,7 @@ class Receiver:
 
     def serve(self) -> None:
         """Take sockets until told to stop; returns when every association has ended or the grace is over."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._reporter.start()
         self._reporter.report(Report("ready"))
         try:

@@ -10,7 +10,7 @@ from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu import A_ABORT_RQ
 
 logger = logging.getLogger(__name__)
-_SERVICE_PROVIDER = 0x02
+SERVICE_PROVIDER = 0x02
 _A_ABORT_RECEIVED = "Evt16"
 _CONNECTION_CLOSED = "Evt17"
 _AWAITING_CLOSE = "Sta13"
@@ -18,7 +18,9 @@ _DISCARDED_BYTES = 65_536
 LINGER_SECONDS = 1.0
 
 
-class _ObservedStateMachine(StateMachine):
+class ObservedStateMachine(StateMachine):
+    """Notes that the connection was lost, and not closed because the association was over."""
+
     def do_action(self, event: str) -> None:
         if event == _CONNECTION_CLOSED and self.current_state != _AWAITING_CLOSE:
             self.dul.connection_lost = True
@@ -34,7 +36,7 @@ class UpperLayer(DULServiceProvider):
     def __init__(self, assoc: Any) -> None:
         super().__init__(assoc)
         self.daemon = True
-        self.state_machine = _ObservedStateMachine(self)
+        self.state_machine = ObservedStateMachine(self)
         self.connection_lost = False
         self._linger_until = 0.0
         self.abort_received = False
@@ -45,10 +47,9 @@ class UpperLayer(DULServiceProvider):
         try:
             super().run_reactor()
         except Exception as exc:  # noqa: BLE001 - the outermost loop of a connection
-            extra = {"exception": type(exc).__name__, "state": self.state_machine.current_state}
-            logger.warning("upper layer gave up on a connection", extra=extra)
+            self._gave_up(exc)
             pdu = A_ABORT_RQ()
-            pdu.source = _SERVICE_PROVIDER
+            pdu.source = SERVICE_PROVIDER
             pdu.reason_diagnostic = 0x00
             with contextlib.suppress(OSError):
                 self._send(pdu)
@@ -57,6 +58,10 @@ class UpperLayer(DULServiceProvider):
             # Whoever waits for the peer's next primitive or message need not wait for its timeout: none will come.
             self.to_user_queue.put(None)
             self.assoc.dimse.msg_queue.put((None, None))
+
+    def _gave_up(self, exc: Exception) -> None:
+        extra = {"exception": type(exc).__name__, "state": self.state_machine.current_state}
+        logger.warning("upper layer gave up on a connection", extra=extra)
 
     def _is_transport_event(self) -> bool:
         """After our last PDU the peer has a moment to read it and to close; what it still says is thrown away.

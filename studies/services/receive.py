@@ -77,58 +77,31 @@ class InstanceReceiver:
         """What is counted and not yet audited is written. Nothing is received afterwards."""
         self._ingress.close()
 
-    def receive(self, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> SpooledObject | None:
-        """Returns only when the object is readable, whole and durable: the caller may answer Success.
-
-        None: an ingress filter wants nothing of it, and nothing is kept; the caller answers Success all the same.
-        An object that cannot be understood is kept in quarantine and ReceiveError is raised. One that could not be
-        stored leaves nothing behind. After a crash: before the rename nothing is kept, after it the object is adopted.
-        """
+    def begin(self, arrival: Arrival) -> "Reception":
+        """An object is about to come; end it with `commit` or `abort`. Raises ReceiveError (busy)."""
         self.admit(arrival.source_ae_title)
         try:
-            part = self._intake.begin()
+            return Reception(self, self._intake.begin(), arrival)
         except SpoolError as error:
             raise busy_error(error) from error
+
+    def receive(self, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> SpooledObject | None:
+        """`begin`, all of the chunks, `commit`; raises what they raise, and then nothing is left but what they keep."""
+        reception = self.begin(arrival)
         try:
-            header = self._stream(part, arrival, chunks)
-            if self._ingress.filters(header, source=arrival.source_ae_title, size_bytes=part.size_bytes):
-                return None
-            spooled = part.commit()
-        except DatasetError as error:
-            self._quarantine(part, arrival, error)
-            raise ReceiveError(str(error), code=error.code, mismatch=error.code in MISMATCHES) from error
-        except SpoolError as error:
-            raise busy_error(error) from error
+            for chunk in chunks:
+                reception.write(chunk)
+            return reception.commit()
         finally:
-            part.abort()  # does nothing once it is committed
+            reception.abort()
+
+    def _wants_nothing_of(self, header: Header, arrival: Arrival, size_bytes: int) -> bool:
+        return self._ingress.filters(header, source=arrival.source_ae_title, size_bytes=size_bytes)
+
+    def _durable(self, spooled: SpooledObject, header: Header, arrival: Arrival) -> None:
         failpoint("receive.durable")
         self._admission.received(arrival.source_ae_title, spooled.size_bytes)
         self._index.add(Indexable(spooled, header, arrival, time_now()))
-        return spooled
-
-    def _stream(self, part: PartFile, arrival: Arrival, chunks: Iterable[bytes | memoryview]) -> Header:
-        """Writes all of it whatever the validation says, so that quarantine holds what was sent; then raises."""
-        problem: DatasetError | None = None
-        scanner = DatasetScanner(arrival.transfer_syntax_uid, keep=self._ingress.keep())
-        try:
-            part.write_meta(_meta(arrival))
-        except DatasetError as error:
-            problem = error
-        for chunk in chunks:
-            part.write(chunk)
-            if problem is None:
-                try:
-                    scanner.feed(chunk)
-                except DatasetError as error:
-                    problem = error
-        if problem is not None:
-            raise problem
-        header = scanner.finish()
-        if arrival.context_sop_class_uid not in ("", uid_clean(arrival.sop_class_uid)):
-            raise DatasetError("class-uid-differs")
-        identity_check(header, sop_class_uid=arrival.sop_class_uid, sop_instance_uid=arrival.sop_instance_uid)
-        strictness_check(header, arrival.source_ae_title)
-        return header
 
     def _quarantine(self, part: PartFile, arrival: Arrival, error: DatasetError) -> None:
         """Durable before the sender hears of the refusal; without a database the row follows with the next recovery."""
@@ -152,6 +125,80 @@ class InstanceReceiver:
             self._intake.release(spooled.path)
         except SpoolError as failed:  # it is kept and known; the next recovery removes the name
             logger.warning("refused object not released", extra={"code": failed.code})
+
+
+class Reception:
+    """One object on its way in, in constant memory; belongs to one thread.
+
+    All of it is written whatever the validation says, so that quarantine holds what was sent; `commit` tells.
+    """
+
+    __slots__ = ("_arrival", "_busy", "_part", "_problem", "_receiver", "_scanner")
+
+    def __init__(self, receiver: InstanceReceiver, part: PartFile, arrival: Arrival) -> None:
+        self._receiver = receiver
+        self._part = part
+        self._arrival = arrival
+        self._scanner = DatasetScanner(arrival.transfer_syntax_uid, keep=receiver._ingress.keep())
+        self._problem: DatasetError | None = None
+        self._busy: SpoolError | None = None
+        try:
+            part.write_meta(_meta(arrival))
+        except DatasetError as error:
+            self._problem = error
+        except SpoolError as error:
+            self._busy = error
+
+    def write(self, data: bytes | memoryview) -> None:
+        """The next bytes of the data set are hashed, written and scanned. What is wrong is told by `commit`."""
+        if self._busy is not None:
+            return
+        try:
+            self._part.write(data)
+        except SpoolError as error:
+            self._busy = error
+            return
+        if self._problem is None:
+            try:
+                self._scanner.feed(data)
+            except DatasetError as error:
+                self._problem = error
+
+    def commit(self) -> SpooledObject | None:
+        """Returns only when the object is readable, whole and durable: the caller may answer Success.
+
+        None: an ingress filter wants nothing of it, and nothing is kept; the caller answers Success all the same.
+        An object that cannot be understood is kept in quarantine and ReceiveError is raised. One that could not be
+        stored leaves nothing behind. After a crash: before the rename nothing is kept, after it the object is adopted.
+        """
+        if self._busy is not None:
+            raise busy_error(self._busy) from self._busy
+        try:
+            header = self._header()
+            if self._receiver._wants_nothing_of(header, self._arrival, self._part.size_bytes):
+                return None
+            spooled = self._part.commit()
+        except DatasetError as error:
+            self._receiver._quarantine(self._part, self._arrival, error)
+            raise ReceiveError(str(error), code=error.code, mismatch=error.code in MISMATCHES) from error
+        except SpoolError as error:
+            raise busy_error(error) from error
+        self._receiver._durable(spooled, header, self._arrival)
+        return spooled
+
+    def abort(self) -> None:
+        """Nothing is left of it, unless it was committed. Never raises; may be repeated."""
+        self._part.abort()
+
+    def _header(self) -> Header:
+        if self._problem is not None:
+            raise self._problem
+        header, arrival = self._scanner.finish(), self._arrival
+        if arrival.context_sop_class_uid not in ("", uid_clean(arrival.sop_class_uid)):
+            raise DatasetError("class-uid-differs")
+        identity_check(header, sop_class_uid=arrival.sop_class_uid, sop_instance_uid=arrival.sop_instance_uid)
+        strictness_check(header, arrival.source_ae_title)
+        return header
 
 
 def identity_check(header: Header, *, sop_class_uid: str, sop_instance_uid: str) -> None:

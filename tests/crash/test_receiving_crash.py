@@ -104,11 +104,13 @@ def nothing_lost(gateway: Gateway, files: dict[str, Path]) -> None:
     assert gateway.value("SELECT sum(instance_count) FROM studies_study") == len(files)
 
 
-def acknowledged_before_death_is_kept(gateway: Gateway, folder: Path, failpoint: str, *, passes: int) -> None:
+def acknowledged_before_death_is_kept(
+    gateway: Gateway, folder: Path, failpoint: str, *, passes: int, **extra: str
+) -> None:
     """The promise itself: what was acknowledged before the kill is there afterwards, although nobody sends again."""
     load = study_files(folder / "once", count=8, patient_id="K1")
     files = {uid_of(path): path for path in load}
-    listeners = gateway.start_listeners(GATEWAY_FAILPOINT=f"{failpoint}:{passes}")
+    listeners = gateway.start_listeners(GATEWAY_FAILPOINT=f"{failpoint}:{passes}", **extra)
     promised = send_at_once(gateway, [load])
     wait_until(lambda: deaths(gateway) > 0, what=f"the death at {failpoint}")
     gateway.stop(listeners)
@@ -127,6 +129,11 @@ def acknowledged_before_death_is_kept(gateway: Gateway, folder: Path, failpoint:
 def test_acknowledged_objects_survive_a_kill(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
     passes = 1 if failpoint.startswith("index") or failpoint in ("spool.synced", "spool.placed") else 3
     acknowledged_before_death_is_kept(gateway, tmp_path, failpoint, passes=passes)
+
+
+@pytest.mark.parametrize("failpoint", ["spool.begun", "spool.fsynced", "spool.durable", "receive.durable"])
+def test_acknowledged_objects_survive_a_kill_on_the_slow_path(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
+    acknowledged_before_death_is_kept(gateway, tmp_path, failpoint, passes=3, GATEWAY_SLOW_STORE="1")
 
 
 @pytest.mark.parametrize("failpoint", ["spool.renamed", "index.committed"])

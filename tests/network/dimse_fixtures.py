@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,41 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
     raise AssertionError("what was waited for did not happen")
 
 
+@dataclass(frozen=True)
+class WholeRequest(StoreRequest):
+    """A request with all of its data set."""
+
+    dataset: bytes = b""
+
+
+class CollectingSink:
+    """Gathers a data set in memory and gives it to `keep`."""
+
+    def __init__(self, request: StoreRequest, keep: Callable[[WholeRequest], StoreResult]) -> None:
+        self.request = request
+        self.keep = keep
+        self.data = bytearray()
+        self.aborted = False
+
+    def write(self, data: memoryview) -> None:
+        self.data += data
+
+    def commit(self) -> StoreResult:
+        values = {item.name: getattr(self.request, item.name) for item in fields(self.request)}
+        return self.keep(WholeRequest(**values, dataset=bytes(self.data)))
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
 @dataclass
 class FakePort:
     """Remembers every call with its thread; `answer` decides what a store gives."""
 
-    answer: Callable[[StoreRequest], StoreResult] = lambda _request: StoreResult(0x0000)
+    answer: Callable[[WholeRequest], StoreResult] = lambda _request: StoreResult(0x0000)
     opened: list[Peer] = field(default_factory=list)
-    requests: list[StoreRequest] = field(default_factory=list)
+    requests: list[WholeRequest] = field(default_factory=list)
+    sinks: list[CollectingSink] = field(default_factory=list)
     closed: list[tuple[Peer, AssociationSummary]] = field(default_factory=list)
     threads: list[str] = field(default_factory=list)
 
@@ -49,7 +77,11 @@ class FakePort:
         self.threads.append(threading.current_thread().name)
         self.opened.append(peer)
 
-    def store(self, request: StoreRequest) -> StoreResult:
+    def begin(self, request: StoreRequest) -> CollectingSink:
+        self.sinks.append(CollectingSink(request, self._keep))
+        return self.sinks[-1]
+
+    def _keep(self, request: WholeRequest) -> StoreResult:
         self.threads.append(threading.current_thread().name)
         self.requests.append(request)
         return self.answer(request)

@@ -16,6 +16,7 @@ from typing import Any
 from network.dimse.channel import channel_open
 from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult
 from network.dimse.receiver import Receiver, ReceiverConfig
+from tests.network.dimse_fixtures import CollectingSink, WholeRequest
 
 
 class DirectoryPort:
@@ -33,7 +34,10 @@ class DirectoryPort:
     def association_opened(self, peer: Peer) -> None:
         self.write("opened", **asdict(peer))
 
-    def store(self, request: StoreRequest) -> StoreResult:
+    def begin(self, request: StoreRequest) -> CollectingSink:
+        return CollectingSink(request, self._keep)
+
+    def _keep(self, request: WholeRequest) -> StoreResult:
         self.write("storing", sop_instance_uid=request.sop_instance_uid)
         while (self.directory / "hold").exists():
             time.sleep(0.005)

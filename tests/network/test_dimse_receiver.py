@@ -10,13 +10,14 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBase
 from network.dimse import scu, statuses
 from network.dimse.contexts import VERIFICATION
 from network.dimse.errors import AssociationError, ConfigurationError
-from network.dimse.ports import StoreRequest, StoreResult
+from network.dimse.ports import StoreResult
 from network.dimse.receiver import ReceiverConfig
 from network.dimse.requestor import association
 from tests.network.dimse_fixtures import (
     CT_IMAGE,
     FakePort,
     LocalReceiver,
+    WholeRequest,
     associate_request,
     data_pdu,
     pdu,
@@ -117,7 +118,7 @@ def test_refused_object_is_counted_and_answered_with_status_and_comment(tmp_path
 def test_d14_port_that_raises_gives_a_failure_without_its_text(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     write_instance(tmp_path / "a.dcm")
 
-    def fail(request: StoreRequest) -> StoreResult:
+    def fail(request: WholeRequest) -> StoreResult:
         raise ValueError(request.dataset.decode("latin-1"))
 
     port = FakePort(answer=fail)
@@ -229,7 +230,7 @@ def test_d01_garbled_command_set_is_answered_with_an_abort(caplog: pytest.LogCap
             assert read_pdu(connection)[0] == A_ASSOCIATE_AC
             connection.sendall(data_pdu(3, b"CANARY^PATIENT garbage"))
             assert read_pdu(connection)[0] == A_ABORT
-        assert (port.summary().outcome, port.summary().reason) == ("aborted", "protocol-error")
+        assert (port.summary().outcome, port.summary().reason) == ("aborted", "command-garbled")
         assert scu.echo(**local.peer) >= 0
     assert "CANARY" not in " ".join(str(record.__dict__) for record in caplog.records)
 
@@ -300,7 +301,7 @@ def test_s06_stop_finishes_the_object_under_way_and_refuses_the_next(tmp_path: P
     write_instance(tmp_path / "b.dcm", sop_instance_uid="1.2.3.5")
     storing, go_on = threading.Event(), threading.Event()
 
-    def slow(_request: StoreRequest) -> StoreResult:
+    def slow(_request: WholeRequest) -> StoreResult:
         storing.set()
         assert go_on.wait(20)
         return StoreResult(0x0000)

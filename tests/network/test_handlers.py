@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from network.dimse import statuses
-from network.dimse.ports import AssociationSummary, Peer, StoreRequest
+from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult
 from network.handlers import StorageHandlers, status_of
 from network.models import AssociationRecord
 from studies.models import Instance, QuarantinedObject
@@ -38,12 +38,22 @@ def handlers(house: House) -> Iterator[StorageHandlers]:
     indexer.stop(timeout_seconds=20)
 
 
-def request(
-    instance: str = "1.2.3.1", *, dataset: bytes | None = None, peer: Peer = PEER, **fields: str
-) -> StoreRequest:
+def store(
+    handlers: StorageHandlers,
+    instance: str = "1.2.3.1",
+    *,
+    dataset: bytes | None = None,
+    peer: Peer = PEER,
+    **fields: str,
+) -> StoreResult:
     values = {"sop_class_uid": CT, "sop_instance_uid": instance, "transfer_syntax_uid": EXPLICIT} | fields
     data = content(instance) if dataset is None else dataset
-    return StoreRequest(peer=peer, message_id=1, context_id=1, dataset=data, **values)
+    sink = handlers.begin(StoreRequest(peer=peer, message_id=1, context_id=1, **values))
+    for start in range(0, len(data), 1 << 16):
+        sink.write(memoryview(data)[start : start + (1 << 16)])
+    result = sink.commit()
+    sink.abort()
+    return result
 
 
 def summary(stored: int = 0, *, outcome: str = "released", **fields: Any) -> AssociationSummary:
@@ -61,7 +71,7 @@ def test_stored_object_is_success_and_indexed_when_the_release_is_answered(
     house: House, handlers: StorageHandlers
 ) -> None:
     handlers.association_opened(PEER)
-    assert handlers.store(request()).status == statuses.SUCCESS
+    assert store(handlers).status == statuses.SUCCESS
     handlers.association_closed(PEER, summary(1))
     row = Instance.objects.get()
     assert (row.association_id, row.source_ae_title, row.receiving_ae_title) == ("assoc-9", "CT_1", "GATEWAY")
@@ -84,7 +94,7 @@ def test_stored_object_is_success_and_indexed_when_the_release_is_answered(
 def test_refusal_has_its_status_and_keeps_the_bytes(
     house: House, handlers: StorageHandlers, wrong: dict[str, Any], status: int, code: str
 ) -> None:
-    result = handlers.store(request(**wrong))
+    result = store(handlers, **wrong)
     assert (result.status, result.comment) == (status, code)
     assert QuarantinedObject.objects.get().code == code
     assert len(house.files("quarantine")) == 1
@@ -94,7 +104,7 @@ def test_refusal_has_its_status_and_keeps_the_bytes(
 
 def test_full_disk_is_out_of_resources(handlers: StorageHandlers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_STORAGE__STOP_SPACE_GB", "1e9")
-    result = handlers.store(request())
+    result = store(handlers)
     assert (result.status, result.comment) == (0xA700, "disk-full")
     assert not QuarantinedObject.objects.exists()
 
@@ -110,7 +120,7 @@ def test_every_code_has_a_status_and_a_comment_that_fits() -> None:
 
 def test_large_object_goes_through_in_pieces(house: House, handlers: StorageHandlers) -> None:
     data = content(pixels=bytes(range(256)) * 10_000)
-    assert handlers.store(request(dataset=data)).status == statuses.SUCCESS
+    assert store(handlers, dataset=data).status == statuses.SUCCESS
     handlers.association_closed(PEER, summary(1))
     assert house.data_set_of(Instance.objects.get()) == data
 
@@ -120,8 +130,8 @@ def test_hostile_titles_reach_rows_and_logs_as_text(
 ) -> None:
     peer = Peer("assoc-1", "A\0\n\x1b[31m" + "x" * 50, "GATE\0", "10.0.0.7", 1, tls=False)
     handlers.association_opened(peer)
-    assert handlers.store(request(peer=peer)).status == statuses.SUCCESS
-    assert handlers.store(request(peer=peer, dataset=b"")).status == statuses.CANNOT_UNDERSTAND
+    assert store(handlers, peer=peer).status == statuses.SUCCESS
+    assert store(handlers, peer=peer, dataset=b"").status == statuses.CANNOT_UNDERSTAND
     handlers.association_closed(peer, summary(1))
     assert Instance.objects.get().source_ae_title == "A???[31mxxxxxxxx"
     assert QuarantinedObject.objects.get().receiving_ae_title == "GATE?"
@@ -136,8 +146,8 @@ def test_logs_of_a_whole_association_tell_nothing_of_the_patient(
     marked = {"patient_name": "Mark^Patient", "patient_id": "MARKED-ID"}
     with caplog.at_level("DEBUG"):
         handlers.association_opened(PEER)
-        handlers.store(request(dataset=content("1.2.3.1", **marked)))
-        handlers.store(request(dataset=content("1.2.3.1", **marked)[:-3]))
+        store(handlers, dataset=content("1.2.3.1", **marked))
+        store(handlers, dataset=content("1.2.3.1", **marked)[:-3])
         handlers.association_closed(PEER, summary(1))
     ours = [record for record in caplog.records if not record.name.startswith("django.db")]
     assert ours

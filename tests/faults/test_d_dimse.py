@@ -1,0 +1,277 @@
+"""Faults of DIMSE messages, by number, from raw sockets; each time another peer is served meanwhile."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from network.dimse import statuses
+from network.dimse.ports import StoreRequest, StoreResult
+from network.handlers import StorageHandlers
+from studies.models import Instance, QuarantinedObject
+from studies.services.indexer import Indexer
+from studies.services.receive import InstanceReceiver
+from tests.faults.wire_peers import (
+    A_ABORT,
+    BOTH_PATHS,
+    P_DATA,
+    RELEASE_REQUEST,
+    abort_reason,
+    associated,
+    attacked,
+    attacks_stored,
+    command,
+    ended,
+    response_status,
+    served,
+)
+from tests.network.dimse_fixtures import (
+    CollectingSink,
+    FakePort,
+    LocalReceiver,
+    WholeRequest,
+    data_pdu,
+    element,
+    pdu,
+    read_pdu,
+    store_command,
+)
+from tests.studies.datasets import CT, EXPLICIT
+from tests.studies.house import House, content
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT_CT = ((CT, (EXPLICIT,)),)
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"CANARY^PATIENT garbage",
+        b"",
+        command((0x0110, 1), (0x0800, 1)),
+        command((0x0100, 1), (0x0110, 1)),
+        command((0x0100, 1), (0x0100, 1), (0x0800, 1)),
+        element((0x10, 0x10), b"US", b"\1\0", explicit=False),
+        store_command()[:-3],
+        element((0, 0x0100), b"US", b"\1", explicit=False)[:-1] + element((0, 0x0800), b"US", b"\1\0", explicit=False),
+    ],
+    ids=["text", "empty", "no-field", "no-type", "twice", "another-group", "cut", "cut-inside"],
+)
+def test_d01_command_set_that_is_none(
+    tmp_path: Path, fast: bool, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = FakePort()
+    with attacked(port, tmp_path, fast=fast) as local:
+        with associated(local) as connection:
+            connection.sendall(data_pdu(3, garbage))
+            assert read_pdu(connection)[0] == A_ABORT
+        assert ended(port) == ("aborted", "command-garbled")
+    assert attacks_stored(port) == []
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+@pytest.mark.parametrize("size", [100, 16_000])
+def test_d02_command_that_never_ends(tmp_path: Path, fast: bool, size: int) -> None:
+    port = FakePort()
+    with attacked(port, tmp_path, fast=fast, dimse_seconds=20.0) as local:
+        with associated(local) as connection:
+            try:
+                for _ in range(0, 3 << 20, size):
+                    connection.sendall(data_pdu(1, bytes(size)))
+            except OSError:
+                pass  # we were cut off
+        assert ended(port) == ("aborted", "command-too-long")
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d08_data_set_that_was_announced_and_does_not_come(tmp_path: Path, fast: bool) -> None:
+    port = FakePort()
+    with attacked(port, tmp_path, fast=fast) as local:
+        with associated(local) as connection:
+            connection.sendall(data_pdu(3, store_command()) * 2)
+            assert read_pdu(connection)[0] == A_ABORT
+        assert ended(port) == ("aborted", "data-set-missing")
+    assert attacks_stored(port) == []
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d08_data_set_that_was_not_announced(tmp_path: Path, fast: bool) -> None:
+    port = FakePort()
+    with attacked(port, tmp_path, fast=fast) as local:
+        with associated(local) as connection:
+            connection.sendall(data_pdu(2, b"xy"))
+            assert read_pdu(connection)[0] == A_ABORT
+        assert ended(port) == ("aborted", "data-set-unannounced")
+    assert attacks_stored(port) == []
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d08_store_without_a_data_set_is_no_success(tmp_path: Path, fast: bool) -> None:
+    port = FakePort(answer=lambda request: StoreResult(0 if request.dataset else statuses.CANNOT_UNDERSTAND))
+    without = store_command().replace(b"\0\0\0\x08\2\0\0\0\1\0", b"\0\0\0\x08\2\0\0\0\1\1", 1)
+    with attacked(port, tmp_path, fast=fast) as local, associated(local) as connection:
+        connection.sendall(data_pdu(3, without))
+        kind, body = read_pdu(connection)
+        assert kind == A_ABORT or response_status(body)[1] == statuses.CANNOT_UNDERSTAND
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d09_same_message_id_again_and_cancel_of_nothing(tmp_path: Path, fast: bool) -> None:
+    port = FakePort()
+    cancel = data_pdu(3, command((0x0100, 0x0FFF), (0x0120, 7), (0x0800, 0x0101)))
+    with attacked(port, tmp_path, fast=fast) as local, associated(local) as connection:
+        for _ in range(15):
+            connection.sendall(cancel + data_pdu(3, store_command(message_id=5)) + data_pdu(2, b"xy"))
+            kind, body = read_pdu(connection)
+            assert (kind, response_status(body)) == (P_DATA, (5, 0))
+        connection.sendall(RELEASE_REQUEST)
+    assert len(attacks_stored(port)) == 15
+
+
+class RaisingSink(CollectingSink):
+    """Fails in one of its calls, as a port with a fault would."""
+
+    where = "write"
+
+    def write(self, data: memoryview) -> None:
+        if self.where == "write":
+            raise RecursionError("CANARY^PATIENT")
+        super().write(data)
+
+    def commit(self) -> StoreResult:
+        if self.where == "commit":
+            raise RecursionError("CANARY^PATIENT")
+        return super().commit()
+
+    def abort(self) -> None:
+        super().abort()
+        raise RecursionError("CANARY^PATIENT")
+
+
+class RaisingPort(FakePort):
+    """Fails for every object but the honest peer's."""
+
+    where = "write"
+
+    def begin(self, request: StoreRequest) -> CollectingSink:
+        if request.peer.calling_ae_title != "RAW":
+            return super().begin(request)
+        if self.where == "begin":
+            raise RecursionError("CANARY^PATIENT")
+        sink = RaisingSink(request, self._keep)
+        sink.where = self.where
+        return sink
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+@pytest.mark.parametrize("where", ["begin", "write", "commit"])
+def test_d14_port_that_raises(tmp_path: Path, fast: bool, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    port = RaisingPort()
+    port.where = where
+    with caplog.at_level(logging.DEBUG), attacked(port, tmp_path, fast=fast) as local, associated(local) as connection:
+        for number in (1, 2):  # the association goes on
+            connection.sendall(data_pdu(3, store_command(message_id=number)) + data_pdu(0, b"ab") + data_pdu(2, b"cd"))
+            kind, body = read_pdu(connection)
+            assert (kind, response_status(body)) == (P_DATA, (number, statuses.HANDLER_FAILED))
+    assert attacks_stored(port) == []
+    assert "CANARY" not in " ".join(str(record.__dict__) for record in caplog.records)
+
+
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d14_port_that_hangs_hangs_alone(tmp_path: Path, fast: bool) -> None:
+    go_on = threading.Event()
+
+    def answer(request: WholeRequest) -> StoreResult:
+        assert request.peer.calling_ae_title != "RAW" or go_on.wait(60)
+        return StoreResult(0)
+
+    port = FakePort(answer=answer)
+    with attacked(port, tmp_path, fast=fast) as local, associated(local) as connection:
+        connection.sendall(data_pdu(3, store_command()) + data_pdu(2, b"xy"))
+        served(local, port, tmp_path)
+        go_on.set()
+        assert read_pdu(connection)[0] == P_DATA
+
+
+# With the house's own handlers behind the wire
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "store")
+    yield house
+    house.intake.close()
+
+
+@pytest.fixture
+def handlers(house: House) -> Iterator[StorageHandlers]:
+    indexer = Indexer(house.store, house.intake)
+    indexer.start()
+    yield StorageHandlers(InstanceReceiver(house.store, house.intake, indexer), indexer)
+    indexer.stop(timeout_seconds=20)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+@pytest.mark.parametrize(
+    ("sent", "dataset", "status", "code"),
+    [
+        (store_command(sop_instance_uid="1.2.3.2"), content("1.2.3.1"), 0xA900, "instance-uid-differs"),
+        (store_command(sop_class_uid=MR, sop_instance_uid="1.2.3.1"), content("1.2.3.1"), 0xA900, "class-uid-differs"),
+        (store_command(sop_instance_uid="../../../tmp/x"), content("1.2.3.1"), 0xC000, "uid-invalid"),
+        (store_command(sop_instance_uid="1.2.3.1"), content("1.2.3.1")[:-3], 0xC000, "dataset-truncated"),
+        (store_command(sop_instance_uid="1.2.3.1"), b"CANARY random bytes", 0xC000, "dataset-truncated"),
+    ],
+    ids=["d04-instance", "d05-class", "d06-path", "f02-cut", "f01-random"],
+)
+def test_d04_d05_d06_object_that_is_not_what_it_says(
+    house: House, handlers: StorageHandlers, fast: bool, sent: bytes, dataset: bytes, status: int, code: str
+) -> None:
+    good = content("1.2.3.9")
+    with LocalReceiver(handlers, fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:  # type: ignore[arg-type]
+        connection.sendall(data_pdu(3, sent) + data_pdu(0, dataset[:100]) + data_pdu(2, dataset[100:]))
+        kind, body = read_pdu(connection)
+        assert (kind, response_status(body)) == (P_DATA, (1, status))
+        connection.sendall(data_pdu(3, store_command(sop_instance_uid="1.2.3.9")) + data_pdu(2, good))
+        kind, body = read_pdu(connection)
+        assert (kind, response_status(body)) == (P_DATA, (1, 0))
+        connection.sendall(RELEASE_REQUEST)
+        assert read_pdu(connection)[0] == 6
+    assert [row.code for row in QuarantinedObject.objects.all()] == [code]
+    assert [row.sop_instance_uid for row in Instance.objects.all()] == ["1.2.3.9"]
+    house.check()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d15_full_disk_is_a_status_and_heals_by_itself(
+    house: House, handlers: StorageHandlers, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = data_pdu(3, store_command(sop_instance_uid="1.2.3.9")) + data_pdu(2, content("1.2.3.9"))
+    with LocalReceiver(handlers, fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:  # type: ignore[arg-type]
+        monkeypatch.setenv("GATEWAY_STORAGE__STOP_SPACE_GB", "1e9")
+        connection.sendall(send)
+        assert response_status(read_pdu(connection)[1]) == (1, statuses.OUT_OF_RESOURCES)
+        monkeypatch.delenv("GATEWAY_STORAGE__STOP_SPACE_GB")
+        connection.sendall(send)
+        assert response_status(read_pdu(connection)[1]) == (1, statuses.SUCCESS)
+        connection.sendall(RELEASE_REQUEST)
+        assert read_pdu(connection)[0] == 6
+    assert house.files("quarantine") == set()
+    assert Instance.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+@pytest.mark.parametrize("ending", [b"", RELEASE_REQUEST, pdu(0x07, bytes(4)), pdu(0x09, b"")])
+def test_object_that_is_cut_leaves_nothing(house: House, handlers: StorageHandlers, fast: bool, ending: bytes) -> None:
+    with LocalReceiver(handlers, fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:  # type: ignore[arg-type]
+        connection.sendall(data_pdu(3, store_command()) + data_pdu(0, content()[:50]) + ending)
+        if ending.startswith(b"\x09"):
+            assert abort_reason(connection) == (2, 1)
+    assert house.files("incoming") == house.files("quarantine") == set()
+    assert not Instance.objects.exists()
