@@ -151,6 +151,9 @@ class Acceptor:
             self._asked.popleft()()
 
     def _follow(self, endpoints: list[Endpoint]) -> None:
+        if endpoints == self._endpoints and not self._listeners.failed:
+            return
+        self._endpoints = endpoints
         self._listen(False)
         self._listeners.follow(endpoints)
 

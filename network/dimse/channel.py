@@ -18,7 +18,7 @@ from network.dimse.access import Verdict
 from network.dimse.errors import DimseError
 from network.dimse.tls import TlsSettings
 
-DATAGRAM_BYTES = 4096
+DATAGRAM_BYTES = 16_384
 PROGRESS_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 

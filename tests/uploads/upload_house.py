@@ -164,5 +164,3 @@ def staged() -> list[str]:
 
     root = Path(settings.DATA_DIR) / "uploads"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-
-
