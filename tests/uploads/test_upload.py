@@ -258,7 +258,9 @@ def commitment_back(house: House) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("make", [wrong_signature, changed_text, commitment_back])
-def test_a_receipt_that_does_not_hold_is_no_proof(house: House, make: Callable[[House], Callable[[str], str]]) -> None:
+def test_a_receipt_that_does_not_hold_is_no_proof(
+    house: House, make: Callable[[House], Callable[[str], str]]
+) -> None:
     house.vault_row()
     study = house.settled()
     house.vault.receipt_changed = make(house)
@@ -309,7 +311,9 @@ def test_a_commitment_that_was_written_is_sent_again_and_nothing_else(
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-@pytest.mark.parametrize("failpoint", ["upload.sealed", "upload.staged", "upload.sent", "upload.confirmed"])
+@pytest.mark.parametrize(
+    "failpoint", ["upload.sealed", "upload.staged", "upload.sent", "upload.confirmed"]
+)
 def test_killed_between_two_steps_the_study_still_arrives_once(
     house: House, monkeypatch: pytest.MonkeyPatch, failpoint: str, passes: int
 ) -> None:

@@ -164,3 +164,5 @@ def staged() -> list[str]:
 
     root = Path(settings.DATA_DIR) / "uploads"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
