@@ -22,13 +22,12 @@ WATCH_SECONDS = 2.0
 class ListenerWatch:
     """A thread beside the acceptor's own, so that no query and no full disk ever holds up a connection.
 
-    Every two seconds, or when told to look: endpoints, rules and limits as they stand now; loopback alone until set-up
+    Every two seconds: endpoints, rules and limits as they stand now; loopback alone until set-up
     is finished. A look that fails is logged and repeated; meanwhile what was known last rules.
     """
 
     def __init__(self, acceptor: Acceptor) -> None:
         self._acceptor = acceptor
-        self._look = threading.Event()
         self._over = threading.Event()
         self._refusals = RefusalLog()
         self._is_restricted = True
@@ -44,15 +43,13 @@ class ListenerWatch:
         """Write what was counted, then end; waits for a look under way."""
         self._control.stop()
         self._over.set()
-        self._look.set()
         self._thread.join(10.0)
 
     def _run(self) -> None:
         try:
             while not self._over.is_set():
                 self._try_look()
-                self._look.wait(WATCH_SECONDS)
-                self._look.clear()
+                self._over.wait(WATCH_SECONDS)
             self._refusals.write(self._acceptor.refusals.take(), now=now(), all_of_it=True)
         except Exception as exc:  # noqa: BLE001 - the end of the thread: nothing is left but to say so
             logger.error("refusals could not be written", extra={"exception": type(exc).__name__})  # noqa: TRY400
@@ -87,9 +84,6 @@ class ListenerWatch:
             return {"associations": [_row(one) for one in self._acceptor.live()]}
         if command == "end":
             return {"found": self._acceptor.end(str(request.get("association_id", "")))}
-        if command == "look":
-            self._look.set()
-            return {"looking": True}
         return {"error": "unknown command"}
 
 
