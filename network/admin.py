@@ -1,9 +1,140 @@
-"""Admin of ended associations: to look, not to change."""
+"""Admin of endpoints and known peers, and of ended associations: those to look at, not to change."""
 
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
-from gateway_project.core.admin_site import ReadOnlyAdmin, site
-from network.models import AssociationRecord
+from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.models import AuditEventType
+from gateway_project.core.roles import actor_of, can_administer
+from gateway_project.core.secrets import SecretError
+from gateway_project.core.services.audit import audit_record
+from network.dimse.errors import ConfigurationError
+from network.models import AssociationRecord, LocalAE, RemoteAE
+from network.services.endpoints import endpoint_delete, endpoint_save, tls_check
+
+
+class LocalAEForm(forms.ModelForm):
+    """The password is only ever set; the TLS files are tried before the row is kept."""
+
+    new_password = forms.CharField(
+        label="password",
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Of the PFX or the private key. Empty: as it is.",
+    )
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if cleaned and cleaned.get("tls") and cleaned.get("certificate"):
+            row = LocalAE(**{name: value for name, value in cleaned.items() if name != "new_password"})
+            row.password = self.instance.password
+            try:
+                tls_check(row, password=cleaned.get("new_password") or None)
+            except (ConfigurationError, SecretError) as error:
+                raise ValidationError({"certificate": str(error)}) from error
+        return cleaned
+
+
+@admin.register(LocalAE, site=site)
+class LocalAEAdmin(AdministratorAdmin):
+    """Changes are followed in two seconds and end no association. What options DICOM.* make is changed there."""
+
+    form = LocalAEForm
+    list_display = ("name", "ae_title", "host", "port", "tls", "min_tls", "client_certificates", "enabled", "made_by")
+    fieldsets = (
+        (None, {"fields": ("name", "ae_title", "host", "port", "enabled")}),
+        (
+            "TLS",
+            {
+                "fields": (
+                    "tls",
+                    "certificate",
+                    "private_key",
+                    "new_password",
+                    "min_tls",
+                    "client_certificates",
+                    "client_ca",
+                ),
+                "description": "TLS needs a certificate; optional or required client certificates need a client CA.",
+            },
+        ),
+    )
+
+    @admin.display(description="made by")
+    def made_by(self, row: LocalAE) -> str:
+        return "options DICOM.*" if row.is_locked else "hand"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def has_change_permission(self, request: HttpRequest, obj: LocalAE | None = None) -> bool:
+        return can_administer(request.user) and (obj is None or not obj.is_locked)
+
+    def has_delete_permission(self, request: HttpRequest, obj: LocalAE | None = None) -> bool:
+        return can_administer(request.user) and (obj is None or not obj.is_locked)
+
+    def get_fieldsets(self, request: HttpRequest, obj: LocalAE | None = None) -> Any:
+        """A row that cannot be changed is shown without the field for a password."""
+        if obj is None or not obj.is_locked:
+            return self.fieldsets
+        return [(None, {"fields": [field.name for field in LocalAE._meta.fields if field.editable]})]
+
+    def save_model(self, request: HttpRequest, obj: LocalAE, form: Any, change: bool) -> None:
+        password = form.cleaned_data.get("new_password", "")
+        endpoint_save(obj, actor=actor_of(request.user), password=password, changed=form.changed_data)
+
+    def delete_model(self, request: HttpRequest, obj: LocalAE) -> None:
+        endpoint_delete(obj, actor=actor_of(request.user))
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[LocalAE]") -> None:
+        for row in queryset:
+            if not row.is_locked:
+                endpoint_delete(row, actor=actor_of(request.user))
+
+
+@admin.register(RemoteAE, site=site)
+class RemoteAEAdmin(AdministratorAdmin):
+    list_display = ("ae_title", "networks", "has_certificate", "enabled", "note")
+    list_filter = ("enabled",)
+    search_fields = ("=ae_title",)
+
+    @admin.display(boolean=True, description="certificate")
+    def has_certificate(self, row: RemoteAE) -> bool:
+        return bool(row.certificates.strip())
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def save_model(self, request: HttpRequest, obj: RemoteAE, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        _audited(request, obj, "remote AE changed", form.changed_data)
+
+    def delete_model(self, request: HttpRequest, obj: RemoteAE) -> None:
+        _audited(request, obj, "remote AE removed", ())
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[RemoteAE]") -> None:
+        for row in queryset:
+            self.delete_model(request, row)
+
+
+def _audited(request: HttpRequest, row: RemoteAE, action: str, changed: Iterable[str]) -> None:
+    audit_record(
+        AuditEventType.CONFIGURATION,
+        actor=actor_of(request.user),
+        subject=f"remote:{row.ae_title}",
+        detail={"action": action, **{name: str(getattr(row, name)) for name in changed}},
+    )
 
 
 @admin.register(AssociationRecord, site=site)
@@ -14,6 +145,7 @@ class AssociationRecordAdmin(ReadOnlyAdmin):
         "called_ae_title",
         "peer_address",
         "outcome",
+        "times",
         "objects_stored",
         "objects_refused",
         "bytes_received",

@@ -1,7 +1,157 @@
-"""What is remembered of associations."""
+"""Where we listen, whom we know, and what is remembered of associations."""
 
+import re
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.timezone import now
+
+from network.dimse.access import networks_parse
+from network.dimse.errors import ConfigurationError
+
+FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+DEFAULT = "default"
+DEFAULT_TLS = "default-tls"
+
+
+def ae_title_validate(title: str) -> None:
+    """1 to 16 printable ASCII characters, no backslash, no space around them (PS3.5 6.2, VR AE)."""
+    if not re.fullmatch(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?", title):
+        raise ValidationError("An AE title has 1 to 16 printable ASCII characters and no backslash.")
+
+
+def networks_validate(text: str) -> None:
+    try:
+        networks_parse(words_of(text))
+    except ConfigurationError as error:
+        raise ValidationError(str(error)) from error
+
+
+def fingerprints_validate(text: str) -> None:
+    if not all(FINGERPRINT.fullmatch(fingerprint_clean(word)) for word in words_of(text)):
+        raise ValidationError("A fingerprint is the SHA-256 of the certificate: 64 hexadecimal digits.")
+
+
+def fingerprint_clean(word: str) -> str:
+    """As `openssl x509 -fingerprint -sha256` writes it, or without colons: 64 lower-case digits."""
+    return word.replace(":", "").lower()
+
+
+def hosts_overlap(one: str, other: str) -> bool:
+    """True when both cannot listen on the same port: the same address, or one of them is every address."""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or bool({one, other} & {"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
+
+
+def words_of(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+class MinTls(models.TextChoices):
+    TLS_1_2 = "1.2", "TLS 1.2"
+    TLS_1_3 = "1.3", "TLS 1.3"
+
+
+class ClientCertificates(models.TextChoices):
+    NONE = "none", "not asked for"
+    OPTIONAL = "optional", "verified when sent"
+    REQUIRED = "required", "required"
+
+
+class LocalAE(models.Model):
+    """One address on which we listen, under one AE title. A change is followed in 2 s and ends no association.
+
+    The rows `default` and `default-tls` are made from the options DICOM.* and follow them; nobody else changes them.
+    """
+
+    name = models.CharField(max_length=40, unique=True)
+    ae_title = models.CharField("AE title", max_length=16, validators=[ae_title_validate])
+    host = models.CharField(max_length=64, default="0.0.0.0", help_text="Address to bind; 0.0.0.0 or :: is every one.")  # noqa: S104
+    port = models.PositiveIntegerField()
+    tls = models.BooleanField("TLS", default=False, help_text="Needs a certificate.")
+    certificate = models.CharField(
+        max_length=400,
+        blank=True,
+        help_text="PEM chain or PFX (.pfx, .p12): an absolute path, or one below certs/ in the data directory.",
+    )
+    private_key = models.CharField(
+        max_length=400, blank=True, help_text="PEM; empty when the certificate's file has it."
+    )
+    password = models.TextField(blank=True, editable=False, help_text="Encrypted; never shown.")
+    min_tls = models.CharField("least TLS version", max_length=3, choices=MinTls.choices, default=MinTls.TLS_1_2)
+    client_certificates = models.CharField(
+        max_length=8,
+        choices=ClientCertificates.choices,
+        default=ClientCertificates.NONE,
+        help_text="Optional and required need a client CA.",
+    )
+    client_ca = models.CharField(
+        "client CA", max_length=400, blank=True, help_text="PEM; who signs the certificates that peers show."
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        verbose_name = "local AE"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_locked(self) -> bool:
+        """True when options make this row."""
+        return self.name in (DEFAULT, DEFAULT_TLS)
+
+    def clean(self) -> None:
+        """What needs what; the files themselves are tried by `services.endpoints.tls_check`."""
+        faults: dict[str, str] = {}
+        if not 1 <= (self.port or 0) <= 65535:
+            faults["port"] = "A port is a number from 1 to 65535."
+        elif self.enabled and any(
+            hosts_overlap(self.host, other.host)
+            for other in LocalAE.objects.filter(port=self.port, enabled=True).exclude(pk=self.pk)
+        ):
+            faults["port"] = "Another endpoint has this port."
+        if self.tls and not self.certificate:
+            faults["certificate"] = "TLS needs a certificate."
+        if self.client_certificates != ClientCertificates.NONE and not self.client_ca:
+            faults["client_ca"] = "Client certificates can be verified only against a CA."
+        for field in ("certificate", "private_key", "client_ca"):
+            if ".." in getattr(self, field).split("/"):
+                faults[field] = "A path may not climb with `..`."
+        if faults:
+            raise ValidationError(faults)
+
+    def path_of(self, path: str) -> str:
+        """The absolute path of one of its files; "" stays so."""
+        return str(settings.DATA_DIR / "certs" / path) if path else ""
+
+
+class RemoteAE(models.Model):
+    """A peer that we know by its AE title, and what it must come with: another that uses the title is refused."""
+
+    ae_title = models.CharField("AE title", max_length=16, unique=True, validators=[ae_title_validate])
+    networks = models.TextField(
+        blank=True,
+        validators=[networks_validate],
+        help_text="Addresses or networks (10.0.0.0/8) that it calls from; empty: from anywhere.",
+    )
+    certificates = models.TextField(
+        blank=True,
+        validators=[fingerprints_validate],
+        help_text="SHA-256 fingerprints of its client certificates; needs a TLS endpoint that verifies them.",
+    )
+    enabled = models.BooleanField(default=True, help_text="Off: its associations are refused.")
+    note = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = "remote AE"
+        ordering = ["ae_title"]
+
+    def __str__(self) -> str:
+        return self.ae_title
 
 
 class AssociationOutcome(models.TextChoices):
@@ -12,7 +162,9 @@ class AssociationOutcome(models.TextChoices):
 
 
 class AssociationRecord(models.Model):
-    """One association that has ended. The living ones are in the acceptor's memory."""
+    """One association that has ended, or what one address was refused for in a minute (`times`). The living ones are in
+    the acceptor's memory.
+    """
 
     association_id = models.CharField(max_length=40, unique=True)
     calling_ae_title = models.CharField(max_length=16, blank=True)
@@ -22,6 +174,7 @@ class AssociationRecord(models.Model):
     tls = models.BooleanField(default=False)
     outcome = models.CharField(max_length=10, choices=AssociationOutcome.choices)
     reason = models.CharField(max_length=200, blank=True)
+    times = models.PositiveIntegerField(default=1, help_text="Rejections of one peer within a minute share a row.")
     objects_stored = models.PositiveIntegerField(default=0)
     objects_refused = models.PositiveIntegerField(default=0)
     bytes_received = models.BigIntegerField(default=0)

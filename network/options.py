@@ -1,18 +1,114 @@
 """Options of the DICOM listener."""
 
+import re
+from collections.abc import Sequence
+
 from gateway_project.core.option_types import Kind, Option
+from network.dimse.access import networks_parse
+from network.dimse.errors import ConfigurationError
+
+
+def _ae_title(title: str) -> None:
+    if not re.fullmatch(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?", title):
+        raise ValueError("must be 1 to 16 printable ASCII characters without a backslash")
+
+
+def _ae_titles(titles: Sequence[str]) -> None:
+    for title in titles:
+        _ae_title(title)
+
+
+def _networks(texts: Sequence[str]) -> None:
+    try:
+        networks_parse(texts)
+    except ConfigurationError:
+        raise ValueError("must be networks such as 10.0.0.0/8 or fd00::/8") from None
+
 
 OPTIONS = (
-    Option(key="DICOM.AE_TITLE", kind=Kind.STR, default="GATEWAY", restart=True, help="Our AE title."),
-    Option(key="DICOM.HOST", kind=Kind.STR, default="0.0.0.0", restart=True, help="Address the DIMSE listener binds."),  # noqa: S104
+    Option(key="DICOM.AE_TITLE", kind=Kind.STR, default="GATEWAY", check=_ae_title, help="Our AE title."),
+    Option(key="DICOM.HOST", kind=Kind.STR, default="0.0.0.0", help="Address the DIMSE listener binds."),  # noqa: S104
     Option(
         key="DICOM.PORT",
         kind=Kind.INT,
         default=11112,
         minimum=0,
         maximum=65535,
-        restart=True,
         help="Port of the DIMSE listener.",
+    ),
+    Option(
+        key="DICOM.TLS_PORT",
+        kind=Kind.INT,
+        default=2762,
+        minimum=0,
+        maximum=65535,
+        help="Port of DIMSE over TLS; only while DICOM.TLS_CERTIFICATE is set.",
+    ),
+    Option(
+        key="DICOM.TLS_CERTIFICATE",
+        kind=Kind.STR,
+        default="",
+        help="PEM chain or PFX for DIMSE over TLS: an absolute path, or one below certs/ in the data directory.",
+    ),
+    Option(
+        key="DICOM.TLS_PRIVATE_KEY",
+        kind=Kind.STR,
+        default="",
+        help="Its private key (PEM), when it is a file of its own.",
+    ),
+    Option(
+        key="DICOM.TLS_CERTIFICATE_PASSWORD",
+        kind=Kind.STR,
+        default="",
+        secret=True,
+        help="Password of the PFX or of the private key.",
+    ),
+    Option(
+        key="DICOM.TLS_MIN_VERSION",
+        kind=Kind.STR,
+        default="1.2",
+        choices=("1.2", "1.3"),
+        help="Least TLS version that is spoken.",
+    ),
+    Option(
+        key="DICOM.TLS_CLIENT_CERTIFICATES",
+        kind=Kind.STR,
+        default="none",
+        choices=("none", "optional", "required"),
+        help="Whether peers must show a certificate; needs DICOM.TLS_CLIENT_CA.",
+    ),
+    Option(
+        key="DICOM.TLS_CLIENT_CA",
+        kind=Kind.STR,
+        default="",
+        help="Who signs the peers' certificates (PEM file, path as above).",
+    ),
+    Option(
+        key="DICOM.ACCEPT_UNKNOWN_CALLING",
+        kind=Kind.BOOL,
+        default=True,
+        help="Unknown calling AE titles may echo and store; off: only those of ALLOWED_CALLING and known peers.",
+    ),
+    Option(
+        key="DICOM.ALLOWED_CALLING",
+        kind=Kind.LIST,
+        default=(),
+        check=_ae_titles,
+        help="Calling AE titles that may come in when unknown ones may not.",
+    ),
+    Option(
+        key="DICOM.BLOCKED_CALLING",
+        kind=Kind.LIST,
+        default=(),
+        check=_ae_titles,
+        help="Calling AE titles that are rejected, whatever else says.",
+    ),
+    Option(
+        key="DICOM.ALLOWED_NETWORKS",
+        kind=Kind.LIST,
+        default=(),
+        check=_networks,
+        help="Networks (10.0.0.0/8) that may connect at all; empty: every one.",
     ),
     Option(
         key="DICOM.RECEIVERS", kind=Kind.INT, default=1, minimum=1, maximum=16, restart=True, help="Receiver processes."
@@ -22,16 +118,36 @@ OPTIONS = (
         kind=Kind.INT,
         default=16,
         minimum=0,
-        restart=True,
-        help="Associations at once; 0 = unlimited.",
+        help="Associations at once, over all receivers; 0 = unlimited.",
     ),
     Option(
         key="DICOM.MAX_ASSOCIATIONS_PER_PEER",
         kind=Kind.INT,
         default=8,
         minimum=0,
-        restart=True,
-        help="Connections at once from one address; 0 = unlimited.",
+        help="Associations at once from one address; 0 = unlimited.",
+    ),
+    Option(
+        key="DICOM.MAX_CONNECTIONS",
+        kind=Kind.INT,
+        default=512,
+        minimum=0,
+        help="Open sockets at once, associations or not; beyond it they are closed. 0 = unlimited.",
+    ),
+    Option(
+        key="DICOM.MAX_CONNECTIONS_PER_ADDRESS",
+        kind=Kind.INT,
+        default=128,
+        minimum=0,
+        help="The same for each address.",
+    ),
+    Option(
+        key="DICOM.CONNECTIONS_PER_SECOND",
+        kind=Kind.FLOAT,
+        default=200.0,
+        minimum=0,
+        help="New connections a second from one address, twice as many in a burst; beyond it they are closed. 0 = "
+        "unlimited.",
     ),
     Option(
         key="DICOM.ASSOCIATION_IDLE_SECONDS",
@@ -70,8 +186,7 @@ OPTIONS = (
         key="DICOM.CHECK_CALLED_AE",
         kind=Kind.BOOL,
         default=True,
-        restart=True,
-        help="Reject associations that call another AE title than ours.",
+        help="Reject associations that call another AE title than the endpoint's.",
     ),
     Option(
         key="DICOM.EXTRA_SOP_CLASSES",

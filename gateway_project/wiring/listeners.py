@@ -12,11 +12,15 @@ from django.conf import settings
 from django.db import connection
 
 from gateway_project.core.options import option
+from gateway_project.wiring.listener_watch import ListenerWatch
 from gateway_project.wiring.setup import administrator_exists
 from network.dimse.acceptor import Acceptor
 from network.dimse.channel import channel_open
 from network.dimse.receiver import Receiver, ReceiverConfig
 from network.handlers import StorageHandlers
+from network.models import DEFAULT, LocalAE
+from network.services.access import limits_current, policy_current
+from network.services.endpoints import endpoint_of, endpoints_seed
 from studies.dicom.spool import Intake
 from studies.selectors import store_open
 from studies.services.indexer import Indexer
@@ -27,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def acceptor_run() -> None:
-    """Binds and serves until SIGTERM or SIGINT: loopback alone until set-up is finished, afterwards DICOM.HOST."""
+    """Binds and serves until SIGTERM or SIGINT: loopback alone until set-up is finished, afterwards every endpoint."""
     asked = threading.Event()
     serving: list[Acceptor] = []
 
@@ -37,36 +41,29 @@ def acceptor_run() -> None:
             acceptor.stop()
 
     _on_signals(stop)
-    while not asked.is_set():
-        restricted = not administrator_exists()
-        connection.close()
-        acceptor = _acceptor("127.0.0.1" if restricted else str(option("DICOM.HOST")))
-        serving[:] = [acceptor]
-        if asked.is_set():  # between the two lines above: nobody would stop this one
-            break
-        if restricted:
-            threading.Thread(target=_watch_setup, args=(acceptor, asked), name="set-up watch", daemon=True).start()
-        acceptor.serve()
+    acceptor = _acceptor()
+    serving.append(acceptor)
+    connection.close()
+    if not asked.is_set():  # before the line above nobody would have stopped this one
+        watch = ListenerWatch(acceptor)
+        watch.start()
+        try:
+            acceptor.serve()
+        finally:
+            watch.stop()
     logger.info("listeners stopped")
 
 
-def _watch_setup(acceptor: Acceptor, asked: threading.Event) -> None:
-    """Ends the restricted listener once the first administrator exists."""
-    while not asked.wait(2.0):
-        if administrator_exists():
-            logger.info("set-up finished, binding anew")
-            acceptor.stop()
-            break
-    connection.close()
-
-
-def _acceptor(host: str) -> Acceptor:
+def _acceptor() -> Acceptor:
+    """With the endpoint that the options make: without it there is no gateway. The watch adds the others."""
+    endpoints_seed()
+    default = endpoint_of(LocalAE.objects.get(name=DEFAULT), loopback_only=not administrator_exists())
     return Acceptor(
-        [(host, option("DICOM.PORT"))],
+        [default],
         receiver_command=receiver_command,
         receivers=option("DICOM.RECEIVERS"),
-        max_connections=int(option("DICOM.MAX_ASSOCIATIONS")) * 2,  # room for connections that are no associations yet
-        max_connections_per_address=option("DICOM.MAX_ASSOCIATIONS_PER_PEER"),
+        policy=policy_current(),
+        limits=limits_current(),
         on_ready=_ready,
     )
 
@@ -98,9 +95,8 @@ def receiver_run(index: int, descriptor: int) -> None:
 def receiver_config() -> ReceiverConfig:
     return ReceiverConfig(
         ae_title=option("DICOM.AE_TITLE"),
-        check_called=option("DICOM.CHECK_CALLED_AE"),
         max_pdu_bytes=option("DICOM.MAX_PDU_BYTES"),
-        max_associations=option("DICOM.MAX_ASSOCIATIONS") or 1_000_000,
+        max_associations=1_000_000,  # the acceptor counts, over all receivers
         acse_seconds=option("DICOM.ACSE_SECONDS"),
         dimse_seconds=option("DICOM.DIMSE_SECONDS"),
         network_seconds=option("DICOM.ASSOCIATION_IDLE_SECONDS"),

@@ -85,6 +85,10 @@ def services() -> list[Service]:
         Service("web", option("WEB.HOST"), option("WEB.PORT"), "GATEWAY_WEB__PORT"),
         Service("DIMSE", option("DICOM.HOST"), option("DICOM.PORT"), "GATEWAY_DICOM__PORT"),
     ]
+    if option("DICOM.TLS_CERTIFICATE"):
+        found.append(
+            Service("DIMSE over TLS", option("DICOM.HOST"), option("DICOM.TLS_PORT"), "GATEWAY_DICOM__TLS_PORT")
+        )
     if demonstration_wanted():
         found.append(
             Service("demonstration vault", "127.0.0.1", option("VAULT_SERVER.PORT"), "GATEWAY_VAULT_SERVER__PORT")

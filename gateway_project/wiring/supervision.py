@@ -15,6 +15,7 @@ from django.utils.timezone import now
 from gateway_project.core.options import option
 from gateway_project.core.processes import descendants_kill, die_with_parent, orphans_adopt
 from gateway_project.wiring.demonstration import Demonstration
+from network.selectors import control_path
 
 STOP_SECONDS = 28.0
 PROGRAM_STOP_SECONDS = 25
@@ -114,7 +115,7 @@ def supervise(places: Demonstration | None) -> int:
         _wait(process, STOP_SECONDS)
     descendants_kill()
     process.wait()
-    _remove(configuration, settings.DATA_DIR / "run" / "supervisord.pid")
+    _remove(configuration, settings.DATA_DIR / "run" / "supervisord.pid", control_path())
     return 0 if requested else process.returncode or 1
 
 

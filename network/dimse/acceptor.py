@@ -5,20 +5,24 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from network.dimse.channel import Report, Ticket
-from network.dimse.errors import listen_error
+from network.dimse.access import Caller, Policy, address_is_within, judge
+from network.dimse.channel import Order, Report, Ticket
+from network.dimse.endpoints import Endpoint, Listeners
+from network.dimse.errors import ListenError
+from network.dimse.floods import RateLimit, Refusals
+from network.dimse.live import LiveAssociation, LiveTable
 from network.dimse.receiver_process import ReceiverProcess
 
 logger = logging.getLogger(__name__)
-BACKLOG = 128
 STOP_SECONDS = 20.0
 PAUSE_SECONDS = 0.2
+_FULL_CHANNEL_SECONDS = 0.02
 _REFUSED_LOG_SECONDS = 10.0
 _ACCEPTS_A_ROUND = 64
 
@@ -26,77 +30,92 @@ OnReady = Callable[[list[tuple[str, int]]], None]
 
 
 @dataclass(frozen=True)
-class LiveAssociation:
-    """One connection that is open now; `association_id` is empty until it is negotiated. Counts lag by a second."""
+class ConnectionLimits:
+    """Bounds on sockets, held before one costs a thread; 0 = none. `per_second` is for each address."""
 
-    connection: int
-    receiver: int
-    address: str
-    port: int
-    connected_at: datetime
-    association_id: str = ""
-    calling_ae_title: str = ""
-    called_ae_title: str = ""
-    objects_stored: int = 0
-    objects_refused: int = 0
-    bytes_received: int = 0
+    in_all: int = 0
+    per_address: int = 0
+    per_second: float = 0.0
 
 
 class Acceptor:
     """Listens on the endpoints and shares connections among receiver processes, which it starts and starts again.
 
-    Never reads from a peer. Connections beyond `max_connections` (in all) or `max_connections_per_address` are closed
-    before they cost a thread; 0 means no limit. While no receiver is ready, connections wait in the kernel's backlog.
-    A receiver that dies takes its own connections with it and nothing else. All sockets are served by one thread, the
-    caller of `serve`; `stop` and `live` may be called from any.
+    Never reads from a peer. Connections from networks that the policy does not allow, or beyond the limits, are closed
+    before they cost a thread and are counted in `refusals`. With a policy, receivers ask here before they accept an
+    association, so its limits hold over all of them. While no receiver is ready, connections wait in the kernel's
+    backlog. A receiver that dies takes its own connections with it and nothing else. All sockets are served by one
+    thread, the caller of `serve`; every other public method may be called from any, and never waits.
     """
 
     def __init__(
         self,
-        endpoints: Sequence[tuple[str, int]],
+        endpoints: Sequence[Endpoint | tuple[str, int]],
         *,
         receiver_command: Callable[[int, int], list[str]],
         receivers: int = 1,
-        max_connections: int = 0,
-        max_connections_per_address: int = 0,
+        policy: Policy | None = None,
+        limits: ConnectionLimits | None = None,
         on_ready: OnReady | None = None,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
-        self._endpoints = list(endpoints)
+        self._endpoints = [one if isinstance(one, Endpoint) else Endpoint(*one) for one in endpoints]
         self._receivers = [ReceiverProcess(index, receiver_command) for index in range(receivers)]
-        self._max_connections = max_connections
-        self._max_per_address = max_connections_per_address
+        self._policy = policy
+        self._limits = limits or ConnectionLimits()
+        self._rate = RateLimit(self._limits.per_second)
         self._on_ready = on_ready
         self._stop_seconds = stop_seconds
         self._selector = selectors.DefaultSelector()
-        self._listeners: list[socket.socket] = []
+        self._listeners = Listeners()
         self._listening = False
-        self._waiting: tuple[socket.socket, Ticket] | None = None
+        self._waiting: tuple[socket.socket, Endpoint, Ticket] | None = None
         self._pause_until = 0.0
         self._kill_at: float | None = None
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._live: dict[int, LiveAssociation] = {}
+        self._asked: deque[Callable[[], None]] = deque()
+        self._live = LiveTable()
         self._next_connection = 1
         self._refused: Counter[str] = Counter()
         self._refused_logged_at = 0.0
+        self.refusals = Refusals()
 
     def live(self) -> list[LiveAssociation]:
-        """Every open connection, oldest first; a copy. Any thread."""
-        with self._lock:
-            return list(self._live.values())
+        """Every open connection, oldest first; a copy."""
+        return self._live.rows()
+
+    def endpoints_failed(self) -> dict[str, ListenError]:
+        """By name, the endpoints that could not be listened on when they were last set."""
+        return dict(self._listeners.failed)
+
+    def endpoints_set(self, endpoints: Iterable[Endpoint]) -> None:
+        """Listen on these from now on, and nowhere else; living associations go on, whatever becomes of their endpoint.
+
+        One that cannot be had keeps no other from it: `endpoints_failed`. May be repeated, to try those again.
+        """
+        self._ask(partial(self._follow, list(endpoints)))
+
+    def rules_set(self, *, policy: Policy, limits: ConnectionLimits) -> None:
+        """Judge what comes from now on by these; what is open stays."""
+        self._ask(partial(self._follow_rules, policy, limits))
+
+    def end(self, association_id: str) -> bool:
+        """Have one association aborted; False when no such one is open. It is over a moment later."""
+        row = self._live.find(association_id) if association_id else None
+        if row is None:
+            return False
+        receiver = self._receivers[row.receiver]
+        self._ask(partial(receiver.tell, Order("end", row.connection)))
+        return True
 
     def stop(self) -> None:
         """Make `serve` close the ports, let receivers finish what is under way and return. Never waits; any thread,
         signal handlers too; may be repeated.
         """
         self._stop.set()
-        try:
-            self._waker.send(b"s")
-        except OSError:  # already awake, or already over
-            logger.debug("acceptor was already stopping")
+        self._awake()
 
     def serve(self) -> None:
         """Bind, start the receivers, accept until `stop`; returns within `stop_seconds` and a moment after it, when
@@ -106,14 +125,43 @@ class Acceptor:
         a port cannot be had, before anything is started. On any other failure the receivers are killed.
         """
         try:
-            for host, port in self._endpoints:
-                self._listeners.append(_listener(host, port))
-            self._selector.register(self._wake, selectors.EVENT_READ, lambda: self._wake.recv(64))
+            self._listeners.open_all(self._endpoints)
+            self._selector.register(self._wake, selectors.EVENT_READ, self._on_wake)
             while not self._is_over():
                 for key, _events in self._selector.select(self._timeout()):
                     key.data()
         finally:
             self._close()
+
+    # From other threads: done by the loop's own.
+
+    def _ask(self, action: Callable[[], None]) -> None:
+        self._asked.append(action)
+        self._awake()
+
+    def _awake(self) -> None:
+        try:
+            self._waker.send(b"w")
+        except OSError:  # already awake, or already over
+            logger.debug("acceptor need not be woken")
+
+    def _on_wake(self) -> None:
+        self._wake.recv(64)
+        while self._asked and not self._stop.is_set():
+            self._asked.popleft()()
+
+    def _follow(self, endpoints: list[Endpoint]) -> None:
+        if endpoints == self._endpoints and not self._listeners.failed:
+            return
+        self._endpoints = endpoints
+        self._listen(False)
+        self._listeners.follow(endpoints)
+
+    def _follow_rules(self, policy: Policy, limits: ConnectionLimits) -> None:
+        self._policy = policy
+        if limits != self._limits:
+            self._limits = limits
+            self._rate = RateLimit(limits.per_second)
 
     # The loop: what is due by the clock, then what has happened.
 
@@ -147,6 +195,9 @@ class Acceptor:
             due = [receiver.start_at for receiver in self._receivers if receiver.start_at is not None]
             if self._pause_until:
                 due.append(self._pause_until)
+            unsent = [receiver for receiver in self._receivers if not receiver.tell_rest()]
+            if unsent:
+                due.append(time.monotonic() + _FULL_CHANNEL_SECONDS)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _each(self, action: Callable[[ReceiverProcess], None]) -> None:
@@ -158,23 +209,28 @@ class Acceptor:
         if self._pause_until and now >= self._pause_until:
             self._pause_until = 0.0
         wanted = not self._waiting and not self._pause_until and any(one.is_ready for one in self._receivers)
+        self._listen(wanted)
+        if wanted and self._on_ready is not None:
+            on_ready, self._on_ready = self._on_ready, None
+            on_ready(self._listeners.addresses())
+
+    def _listen(self, wanted: bool) -> None:
         if wanted == self._listening:
             return
         self._listening = wanted
-        for listener in self._listeners:
+        for endpoint, listener in self._listeners.items():
             if wanted:
-                self._selector.register(listener, selectors.EVENT_READ, partial(self._on_connections, listener))
+                self._selector.register(
+                    listener, selectors.EVENT_READ, partial(self._on_connections, endpoint, listener)
+                )
             else:
                 self._selector.unregister(listener)
-        if wanted and self._on_ready is not None:
-            on_ready, self._on_ready = self._on_ready, None
-            on_ready([listener.getsockname()[:2] for listener in self._listeners])
 
     # Connections
 
-    def _on_connections(self, listener: socket.socket) -> None:
+    def _on_connections(self, endpoint: Endpoint, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_A_ROUND):
-            if self._waiting or self._pause_until:
+            if self._waiting or self._pause_until or not self._listening:
                 return
             try:
                 connection, address = listener.accept()
@@ -184,30 +240,38 @@ class Acceptor:
                 logger.error("accept failed, pausing", extra={"errno": exc.errno})  # noqa: TRY400 - no text of ours
                 self._pause_until = time.monotonic() + PAUSE_SECONDS
                 return
-            limit = self._limit_reached(address[0])
-            if limit:
+            reason = self._reason_to_close(address[0])
+            if reason:
                 connection.close()
-                self._count_refused(limit)
+                self._count_refused(address[0], reason, tls=endpoint.tls is not None)
             else:
-                self._waiting = connection, Ticket(self._next_connection, address[0], address[1])
-                self._next_connection += 1
+                self._waiting = connection, endpoint, self._ticket(endpoint, address[0], address[1])
                 self._place_waiting()
 
-    def _limit_reached(self, address: str) -> str:
-        with self._lock:
-            if self._max_connections and len(self._live) >= self._max_connections:
-                return "max-connections"
-            if self._max_per_address:
-                same = sum(1 for one in self._live.values() if one.address == address)
-                if same >= self._max_per_address:
-                    return "max-connections-per-address"
+    def _ticket(self, endpoint: Endpoint, address: str, port: int) -> Ticket:
+        number = self._next_connection
+        self._next_connection += 1
+        has_policy = self._policy is not None
+        return Ticket(number, address, port, endpoint.tls is not None, ask=has_policy, tls_settings=endpoint.tls)
+
+    def _reason_to_close(self, address: str) -> str:
+        """Why this connection is not served at all; empty when it is."""
+        if self._policy is not None and not address_is_within(address, self._policy.networks):
+            return "network-not-allowed"
+        if not self._rate.allows(address):
+            return "too-many-connections-per-second"
+        if self._limits.in_all and len(self._live) >= self._limits.in_all:
+            return "too-many-connections"
+        if self._limits.per_address and self._live.connections_of(address) >= self._limits.per_address:
+            return "too-many-connections-of-address"
         return ""
 
-    def _count_refused(self, limit: str) -> None:
-        self._refused[limit] += 1
+    def _count_refused(self, address: str, reason: str, *, tls: bool) -> None:
+        self.refusals.count(address, reason, tls=tls)
+        self._refused[reason] += 1
         now = time.monotonic()
         if now - self._refused_logged_at >= _REFUSED_LOG_SECONDS:
-            logger.warning("connections refused by a limit", extra={"refused": dict(self._refused)})
+            logger.warning("connections refused", extra={"refused": dict(self._refused)})
             self._refused.clear()
             self._refused_logged_at = now
 
@@ -217,16 +281,23 @@ class Acceptor:
         """
         if self._waiting is None:
             return
-        connection, ticket = self._waiting
-        with self._lock:
-            load = Counter(one.receiver for one in self._live.values())
-        for receiver in sorted(self._receivers, key=lambda one: load[one.index]):
+        connection, endpoint, ticket = self._waiting
+        for receiver in sorted(self._receivers, key=lambda one: self._live.load_of(one.index)):
             if receiver.hand(ticket, connection):
                 self._waiting = None
                 connection.close()
-                one = LiveAssociation(ticket.connection, receiver.index, ticket.address, ticket.port, datetime.now(UTC))
-                with self._lock:
-                    self._live[ticket.connection] = one
+                self._live.add(
+                    LiveAssociation(
+                        connection=ticket.connection,
+                        receiver=receiver.index,
+                        address=ticket.address,
+                        port=ticket.port,
+                        connected_at=datetime.now(UTC),
+                        endpoint=endpoint.name,
+                        our_ae_title=endpoint.ae_title,
+                        tls=ticket.tls,
+                    )
+                )
                 return
         if any(receiver.is_ready for receiver in self._receivers):
             self._pause_until = time.monotonic() + PAUSE_SECONDS
@@ -244,22 +315,40 @@ class Acceptor:
         if report.event in ("ready", "stopping"):
             receiver.is_ready = report.event == "ready"
             return
-        with self._lock:
-            known = self._live.get(report.connection)
-            if known is None:
-                return
-            if report.event == "closed":
-                del self._live[report.connection]
-                return
-            self._live[report.connection] = replace(
-                known,
-                association_id=report.association_id,
-                calling_ae_title=report.calling_ae_title,
-                called_ae_title=report.called_ae_title,
-                objects_stored=report.objects_stored,
-                objects_refused=report.objects_refused,
-                bytes_received=report.bytes_received,
+        if report.event == "over":
+            self._live.over(report.connection)
+            return
+        if report.event != "closed":
+            self._live.told(report)
+            if report.event == "asked":
+                self._judge(receiver, report)
+            return
+        known = self._live.remove(report.connection)
+        if known is not None and report.outcome:
+            self.refusals.count(
+                known.address,
+                report.reason,
+                calling=report.calling_ae_title,
+                called=report.called_ae_title,
+                port=known.port,
+                tls=known.tls,
             )
+
+    def _judge(self, receiver: ReceiverProcess, report: Report) -> None:
+        row = self._live.get(report.connection)
+        if row is None:
+            return
+        caller = Caller(report.calling_ae_title, report.called_ae_title, row.address, report.certificate_sha256)
+        verdict = judge(
+            caller,
+            self._policy or Policy(),
+            our_ae_title=row.our_ae_title,
+            associations=self._live.associations(),
+            associations_of_peer=self._live.associations_of(row.address),
+        )
+        if verdict.accepted:
+            self._live.admit(row.connection)
+        receiver.tell(Order("verdict", row.connection, verdict))
 
     def _channel_lost(self, receiver: ReceiverProcess) -> None:
         """It ends, or has: no more sockets for it."""
@@ -274,23 +363,16 @@ class Acceptor:
         if receiver.channel is not None:
             self._selector.unregister(receiver.channel)
         code = receiver.is_over()
-        with self._lock:
-            gone = [number for number, one in self._live.items() if one.receiver == receiver.index]
-            for number in gone:
-                del self._live[number]
+        gone = self._live.remove_of(receiver.index)
         if not self._stop.is_set():
-            extra = {"receiver": receiver.index, "exit_code": code, "connections_lost": len(gone)}
+            extra = {"receiver": receiver.index, "exit_code": code, "connections_lost": gone}
             logger.error("receiver ended and is started again", extra=extra)
 
     # The end
 
     def _stop_accepting(self) -> None:
-        if self._listening:
-            for listener in self._listeners:
-                self._selector.unregister(listener)
-        self._listening = False
-        for listener in self._listeners:
-            listener.close()
+        self._listen(False)
+        self._listeners.close()
         if self._waiting is not None:
             self._waiting[0].close()
             self._waiting = None
@@ -304,24 +386,3 @@ class Acceptor:
         self._selector.close()
         self._wake.close()
         self._waker.close()
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """A listening socket that does not block; an IPv6 one is IPv6 only, so that both families can be bound."""
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _name, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as exc:
-        raise listen_error(exc, host=host, port=port) from exc
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError as exc:
-        listener.close()
-        raise listen_error(exc, host=host, port=port) from exc
-    return listener

@@ -9,7 +9,7 @@ import socket
 import traceback
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +56,9 @@ class ReceivingACSE(ACSE):
         association: ReceivingAssociation = self.assoc
         association.peer_known()
         refusal = association.server.admit(association)
-        if refusal:
-            association.end_reason = refusal
-            self.send_reject(0x02, 0x03, 0x01 if refusal == "stopping" else 0x02)
+        if refusal is not None:
+            association.end_reason = refusal.reason
+            self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
             association.kill()
             return
         if str(self.requestor.primitive.application_context_name or "") != APPLICATION_CONTEXT:
@@ -180,7 +180,8 @@ class ReceivingAssociation(Association):
     def disconnect(self) -> None:
         """Cut the connection now; whatever waits on it returns."""
         with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's: it would go on in clear with whatever another thread is just sending.
+            socket.socket.shutdown(self.connection, socket.SHUT_RDWR)
 
     def run_reactor(self) -> None:
         """Serve the association; the port, the acceptor and the server hear of its end on every path."""
@@ -224,6 +225,7 @@ class ReceivingAssociation(Association):
             self.server.port.association_closed(self.peer, summary)
         except Exception as exc:  # noqa: BLE001 - the port may be anything; the association ends all the same
             self._log_failure("port failed on the end of an association", exc)
+        self.server.reporter.report(self._report("over"))
 
     def _run_reactor(self) -> None:
         try:
@@ -337,7 +339,7 @@ class ReceivingAssociation(Association):
         guards.VIOLATIONS.flush()
         self.close_once(*self._outcome())
         self.server.forget(self)
-        self.server.reporter.report(self._report("closed"))
+        self.server.reporter.report(self._report_closed())
 
     def _outcome(self) -> tuple[Outcome, str]:
         if self.is_rejected:
@@ -368,6 +370,13 @@ class ReceivingAssociation(Association):
             objects_refused=self.tally.objects_refused,
             bytes_received=self.tally.bytes_received,
         )
+
+    def _report_closed(self) -> Report:
+        if self.peer is None:
+            return replace(self._report("closed"), outcome="unasked", reason=self.end_reason or "no-association")
+        if self.is_rejected:
+            return replace(self._report("closed"), outcome="rejected", reason=self._outcome()[1])
+        return self._report("closed")
 
     def _log_failure(self, event: str, exc: Exception) -> None:
         """Where and what kind, never the text: it may quote the peer's data."""

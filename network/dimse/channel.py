@@ -1,4 +1,6 @@
-"""Between the acceptor and one receiver: accepted sockets go down, reports come up; a datagram each (SEQPACKET)."""
+"""Between the acceptor and one receiver: accepted sockets and orders go down, reports come up; a datagram each
+(SEQPACKET).
+"""
 
 import contextlib
 import ctypes
@@ -12,28 +14,49 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from network.dimse.access import Verdict
 from network.dimse.errors import DimseError
+from network.dimse.tls import TlsSettings
 
-DATAGRAM_BYTES = 4096
+DATAGRAM_BYTES = 16_384
 PROGRESS_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """What goes with a socket: our number for the connection, and who is at the other end."""
+    """What goes with a socket: our number for the connection, and who is at the other end.
+
+    `ask`: the acceptor decides about its association. `certificate_sha256` is known only after the TLS handshake.
+    """
 
     connection: int
     address: str
     port: int
     tls: bool = False
+    ask: bool = False
+    tls_settings: TlsSettings | None = None
+    certificate_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the acceptor tells a receiver about one connection: its verdict, or to end it."""
+
+    order: Literal["verdict", "end"]
+    connection: int
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a receiver says of itself (`ready`, `stopping`) or of one connection. Counts are totals, not increments."""
+    """What a receiver says of itself (`ready`, `stopping`) or of one connection. Counts are totals, not increments.
 
-    event: Literal["ready", "stopping", "opened", "progress", "closed"]
+    `asked` wants a verdict; `over`: the association has ended and its place is free, its connection may linger.
+    `outcome` and `reason` come with `closed`: "rejected", "unasked" (no association was asked for), else empty.
+    """
+
+    event: Literal["ready", "stopping", "asked", "opened", "progress", "over", "closed"]
     connection: int = 0
     association_id: str = ""
     calling_ae_title: str = ""
@@ -41,6 +64,9 @@ class Report:
     objects_stored: int = 0
     objects_refused: int = 0
     bytes_received: int = 0
+    certificate_sha256: str = ""
+    outcome: Literal["", "rejected", "unasked"] = ""
+    reason: str = ""
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:
@@ -77,8 +103,17 @@ def socket_send(channel: socket.socket, ticket: Ticket, connection: socket.socke
     return True
 
 
-def socket_receive(channel: socket.socket) -> tuple[Ticket, socket.socket | None] | None:
-    """The next socket, or None when the acceptor has closed the channel. Blocks only while nothing was sent.
+def order_send(channel: socket.socket, order: Order) -> bool:
+    """Tell the receiver; False when the channel is full or its receiver gone."""
+    try:
+        channel.send(_encoded(order), socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return True
+
+
+def socket_receive(channel: socket.socket) -> tuple[Ticket, socket.socket | None] | Order | None:
+    """The next socket or order, or None when the acceptor has closed the channel. Blocks only while nothing was sent.
 
     A ticket without a socket means that this process is out of descriptors: the kernel has closed the connection.
     """
@@ -86,8 +121,13 @@ def socket_receive(channel: socket.socket) -> tuple[Ticket, socket.socket | None
     data, descriptors, _flags, _address = socket.recv_fds(channel, DATAGRAM_BYTES, 1, flags)
     if not data:
         return None
+    message = json.loads(data)
+    if "order" in message:
+        verdict = message.pop("verdict")
+        return Order(**message, verdict=None if verdict is None else Verdict(**verdict))
+    tls = message.pop("tls_settings")
     connection = socket.socket(fileno=descriptors[0]) if descriptors else None
-    return Ticket(**json.loads(data)), connection
+    return Ticket(**message, tls_settings=None if tls is None else TlsSettings(**tls)), connection
 
 
 def reports_receive(channel: socket.socket, *, limit: int = 256) -> Iterator[Report]:
@@ -163,5 +203,5 @@ class Reporter:
             return batch
 
 
-def _encoded(message: Ticket | Report) -> bytes:
+def _encoded(message: Ticket | Order | Report) -> bytes:
     return json.dumps(asdict(message), separators=(",", ":")).encode()

@@ -3,13 +3,14 @@
 import functools
 import logging
 import os
+import queue
 import selectors
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynetdicom import AE
@@ -17,12 +18,14 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
+from network.dimse.access import ACCEPTED, NO_VERDICT, STOPPING, TOO_MANY, Verdict
 from network.dimse.association import ReceivingAssociation
-from network.dimse.channel import Report, Reporter, Ticket, socket_receive
+from network.dimse.channel import Order, Report, Reporter, Ticket, socket_receive
 from network.dimse.contexts import storage_contexts
-from network.dimse.errors import ConfigurationError
+from network.dimse.errors import ConfigurationError, DimseError
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
+from network.dimse.tls import HandshakeError, handshake
 from network.dimse.wire import PeerSocket
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ SWITCH_SECONDS = 0.0005
 """A thread back from the disk or the network waits no longer for one that computes: ten times Python's own haste."""
 _CUT_SECONDS = 1.0
 _REPORT_SECONDS = 1.0
+_END_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,33 @@ class ReceiverConfig:
             )
 
 
+class TicketAddress(tuple[str, int]):
+    """The peer's address as pynetdicom's server passes it about, with the ticket that came with the socket."""
+
+    ticket: Ticket
+
+    def __new__(cls, ticket: Ticket) -> "TicketAddress":
+        address = super().__new__(cls, (ticket.address, ticket.port))
+        address.ticket = ticket
+        return address
+
+
 class ReceiverRequestHandler(RequestHandler):
-    """Makes our association out of a socket; runs in a thread of its own, never in the receiver's loop."""
+    """Makes our association out of a socket; runs in a thread of its own, never in the receiver's loop: a peer that is
+    slow in its TLS handshake delays nobody.
+    """
 
     server: "ReceiverServer"
+    request: socket.socket
+    client_address: TicketAddress
 
     def _create_association(self) -> Association:
-        server = self.server
+        server, ticket = self.server, self.client_address.ticket
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        association = ReceivingAssociation(server, server.ticket_of(self.request), self.request)
+        if ticket.tls_settings is not None:
+            self.request, certificate = handshake(self.request, ticket.tls_settings)
+            ticket = replace(ticket, certificate_sha256=certificate)
+        association = ReceivingAssociation(server, ticket, self.request)
         association.name = f"AcceptorThread-{association.association_id}"
         association.set_socket(PeerSocket(association, self.request, send_seconds=server.config.dimse_seconds))
         local = association.acceptor
@@ -102,7 +124,7 @@ class ReceiverServer(ThreadedAssociationServer):
         self._changed = threading.Condition()
         self._changes = 0
         self._stopping = False
-        self._tickets: dict[socket.socket, Ticket] = {}
+        self._asked: dict[int, queue.SimpleQueue[Verdict]] = {}
         self._associations: set[ReceivingAssociation] = set()
         self._admitted: set[ReceivingAssociation] = set()
         # The contexts are chosen for each request: no association needs a copy of them all.
@@ -122,26 +144,42 @@ class ReceiverServer(ThreadedAssociationServer):
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
-        self._tickets[connection] = ticket
+        address = TicketAddress(ticket)
         try:
-            self.process_request(connection, (ticket.address, ticket.port))
+            self.process_request(connection, address)
         except RuntimeError:  # no more threads
-            self.handle_error(connection, None)
+            self.handle_error(connection, address)
             self.shutdown_request(connection)
-
-    def ticket_of(self, connection: socket.socket) -> Ticket:
-        """The ticket that came with this socket."""
-        return self._tickets[connection]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that could not be made an association: say so, and give its place back."""
-        ticket = self._tickets.pop(request, None)
-        if ticket is None:
-            return
-        logger.error("connection could not be served", extra={"connection": ticket.connection})
+        ticket: Ticket = client_address.ticket
+        error = sys.exc_info()[1]
+        code = error.code if isinstance(error, DimseError) else "not-served"
+        level = logging.INFO if isinstance(error, HandshakeError) else logging.ERROR
+        logger.log(level, "connection could not be served", extra={"connection": ticket.connection, "code": code})
         with self._changed:
-            self._associations = {known for known in self._associations if known.connection is not request}
-        self.reporter.report(Report("closed", ticket.connection))
+            mine = [known for known in self._associations if known.ticket.connection == ticket.connection]
+            self._associations.difference_update(mine)
+        for association in mine:
+            association.connection.close()
+        self.reporter.report(Report("closed", ticket.connection, outcome="unasked", reason=code))
+
+    def obey(self, order: Order) -> None:
+        """Pass on the acceptor's verdict, or end an association at its wish; never waits."""
+        if order.order == "verdict":
+            waiting = self._asked.get(order.connection)
+            if waiting is not None and order.verdict is not None:
+                waiting.put(order.verdict)
+            return
+        with self._changed:
+            found = [known for known in self._associations if known.ticket.connection == order.connection]
+        for association in found:
+            association.end("ended-by-operator")
+            # One that cannot be aborted in order, as it hangs in a read or write of its own, is cut.
+            cut = threading.Timer(_END_SECONDS, association.disconnect)
+            cut.daemon = True
+            cut.start()
 
     def remember(self, association: ReceivingAssociation) -> None:
         """This association exists from now on, negotiated or not."""
@@ -149,20 +187,47 @@ class ReceiverServer(ThreadedAssociationServer):
             self._associations.add(association)
         self.notify()
 
-    def admit(self, association: ReceivingAssociation) -> str:
-        """Count the association as accepted; else the reason why not, in a word."""
+    def admit(self, association: ReceivingAssociation) -> Verdict | None:
+        """Count the association as accepted, after the acceptor has agreed; else the verdict against it."""
         with self._changed:
             if self._stopping:
-                return "stopping"
+                return STOPPING
             if len(self._admitted) >= self.config.max_associations:
-                return "too-many-associations"
+                return TOO_MANY
             self._admitted.add(association)
-            return ""
+        verdict = self._ask(association) if association.ticket.ask else ACCEPTED
+        if verdict.accepted:
+            return None
+        with self._changed:
+            self._admitted.discard(association)
+        return verdict
+
+    def _ask(self, association: ReceivingAssociation) -> Verdict:
+        """The acceptor's verdict; without an answer in time the peer may try again."""
+        ticket, peer = association.ticket, association.peer
+        if peer is None:
+            return NO_VERDICT
+        waiting = self._asked[ticket.connection] = queue.SimpleQueue()
+        self.reporter.report(
+            Report(
+                "asked",
+                ticket.connection,
+                association_id=peer.association_id,
+                calling_ae_title=peer.calling_ae_title,
+                called_ae_title=peer.called_ae_title,
+                certificate_sha256=ticket.certificate_sha256,
+            )
+        )
+        try:
+            return waiting.get(timeout=self.config.acse_seconds)
+        except queue.Empty:
+            return NO_VERDICT
+        finally:
+            del self._asked[ticket.connection]
 
     def forget(self, association: ReceivingAssociation) -> None:
         """This association is over."""
         with self._changed:
-            self._tickets.pop(association.connection, None)
             self._associations.discard(association)
             self._admitted.discard(association)
         self.notify()
@@ -251,6 +316,9 @@ class Receiver:
             return False
         if received is None:
             return False
+        if isinstance(received, Order):
+            self._server.obey(received)
+            return True
         ticket, connection = received
         if connection is None:
             logger.error("out of file descriptors, connection lost", extra={"connection": ticket.connection})

@@ -5,9 +5,10 @@ import os
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
-from network.dimse.channel import Report, Ticket, channel_pair, reports_receive, socket_send
+from network.dimse.channel import Order, Report, Ticket, channel_pair, order_send, reports_receive, socket_send
 
 logger = logging.getLogger(__name__)
 FIRST_RESTART_SECONDS = 0.2
@@ -31,6 +32,7 @@ class ReceiverProcess:
         self.pidfd: int | None = None
         self.is_ready = False
         self.start_at: float | None = 0.0
+        self._unsent: deque[Order] = deque()
         self._failures = 0
         self._started_at = 0.0
 
@@ -60,6 +62,18 @@ class ReceiverProcess:
         """Pass the socket down; False when it could not be, and then it is still the caller's."""
         return self.is_ready and self.channel is not None and socket_send(self.channel, ticket, connection)
 
+    def tell(self, order: Order) -> None:
+        """Pass an order down, now or as soon as the channel takes it (`tell_rest`); lost when the receiver ends."""
+        if self.channel is not None:
+            self._unsent.append(order)
+            self.tell_rest()
+
+    def tell_rest(self) -> bool:
+        """Pass down what waits; True when nothing is left."""
+        while self._unsent and self.channel is not None and order_send(self.channel, self._unsent[0]):
+            self._unsent.popleft()
+        return not self._unsent
+
     def reports(self) -> Iterator[Report]:
         """What the receiver has said since; raises EOFError when it has closed the channel."""
         if self.channel is not None:
@@ -78,6 +92,7 @@ class ReceiverProcess:
     def channel_close(self) -> None:
         """Take no more from it and give no more to it; the receiver notices and ends."""
         self.is_ready = False
+        self._unsent.clear()
         if self.channel is not None:
             self.channel.close()
             self.channel = None

@@ -1,12 +1,14 @@
-"""The memory of associations."""
+"""The memory of associations, and ending one that lives."""
 
 from django.db.models import Q
 
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.services.audit import audit_record
+from network.dimse.control import control_call
 from network.dimse.ports import AssociationSummary, Peer
-from network.models import AssociationRecord
+from network.models import AssociationOutcome, AssociationRecord
+from network.selectors import control_path
 
 
 def ae_title_shown(title: str) -> str:
@@ -14,8 +16,30 @@ def ae_title_shown(title: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in title[:16])
 
 
-def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRecord:
-    """Keeps how an association ended, and forgets the oldest beyond DICOM.CONNECTION_HISTORY. May be repeated."""
+def association_end(association_id: str, actor: str) -> bool:
+    """Has a living association aborted, whichever process serves it; False when there is none of this id. Audited.
+
+    It is over a moment later; the object under way is not acknowledged. Raises ControlError when no listener runs.
+    """
+    answer = control_call(control_path(), {"command": "end", "association_id": association_id})
+    if not answer["found"]:
+        return False
+    audit_record(
+        AuditEventType.APPLICATION_ACTIVITY,
+        actor=actor,
+        subject=f"association:{association_id[:40]}",
+        detail={"action": "association ended"},
+    )
+    return True
+
+
+def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRecord | None:
+    """Keeps how an association ended, and forgets the oldest beyond DICOM.CONNECTION_HISTORY. May be repeated.
+
+    One that was rejected is not kept here: the acceptor counts those, so that a flood costs nothing (`RefusalLog`).
+    """
+    if summary.outcome == "rejected":
+        return None
     record, _created = AssociationRecord.objects.update_or_create(
         association_id=peer.association_id[:40],
         defaults={
@@ -33,25 +57,18 @@ def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRe
             "closed_at": summary.closed_at,
         },
     )
-    if summary.outcome == "rejected":
-        audit_record(
-            AuditEventType.SECURITY_ALERT,
-            actor=f"ae:{ae_title_shown(peer.calling_ae_title)}",
-            subject=f"association:{record.pk}",
-            detail={
-                "address": peer.address,
-                "called": ae_title_shown(peer.called_ae_title),
-                "reason": summary.reason[:200],
-            },
-            outcome="refused",
-        )
-    _history_trim()
+    history_trim(rejected=False)
     return record
 
 
-def _history_trim() -> None:
-    oldest_kept = AssociationRecord.objects.order_by("-closed_at", "-id").values_list("closed_at", "id")
+def history_trim(*, rejected: bool) -> None:
+    """Forgets the oldest beyond DICOM.CONNECTION_HISTORY: of those rejected, or of those served, so that neither drives
+    the other out.
+    """
+    is_rejected = Q(outcome=AssociationOutcome.REJECTED)
+    rows = AssociationRecord.objects.filter(is_rejected if rejected else ~is_rejected)
+    oldest_kept = rows.order_by("-closed_at", "-id").values_list("closed_at", "id")
     edge = oldest_kept[option("DICOM.CONNECTION_HISTORY") :].first()
     if edge is not None:
         moment, pk = edge
-        AssociationRecord.objects.filter(Q(closed_at__lt=moment) | Q(closed_at=moment, pk__lte=pk)).delete()
+        rows.filter(Q(closed_at__lt=moment) | Q(closed_at=moment, pk__lte=pk)).delete()

@@ -5,6 +5,7 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -49,12 +50,37 @@ class DirectoryPort:
         self.write("closed", calling=peer.calling_ae_title, **asdict(summary))
 
 
+def starve_on_signals(port: DirectoryPort) -> None:
+    """SIGUSR1: no more descriptors; SIGHUP: no more memory for a thread's stack; SIGUSR2: as before."""
+    before = {limit: resource.getrlimit(limit) for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)}
+
+    def starve(limit: int, soft: int) -> None:
+        port.write("starved")  # while that can be written
+        resource.setrlimit(limit, (soft, before[limit][1]))
+
+    def feed(*_: object) -> None:
+        for limit, values in before.items():
+            resource.setrlimit(limit, values)
+        port.write("fed")
+
+    def address_space() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return pages * resource.getpagesize() + (24 << 20)
+
+    signal.signal(signal.SIGUSR1, lambda *_: starve(resource.RLIMIT_NOFILE, 3))
+    signal.signal(signal.SIGHUP, lambda *_: starve(resource.RLIMIT_AS, address_space()))
+    signal.signal(signal.SIGUSR2, feed)
+
+
 def main(descriptor: str, directory: str, options: str) -> None:
     settings = json.loads(options)
     grace_seconds = settings.pop("grace_seconds", 5.0)
+    if stack_bytes := settings.pop("stack_bytes", 0):
+        threading.stack_size(stack_bytes)  # more than the C library keeps for reuse
     port = DirectoryPort(Path(directory))
     receiver = Receiver(channel_open(int(descriptor)), ReceiverConfig(**{"ae_title": "GATEWAY"} | settings), port)
     signal.signal(signal.SIGTERM, lambda *_: receiver.stop(grace_seconds=grace_seconds))
+    starve_on_signals(port)
     port.write("started", monotonic=time.monotonic())
     receiver.serve()
     port.write("ended")

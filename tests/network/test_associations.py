@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 
 
-def ended(number: int = 1, *, seconds: float = 0, outcome: str = "released", **fields: Any) -> AssociationRecord:
+def ended(number: int = 1, *, seconds: float = 0, outcome: str = "released", **fields: Any) -> AssociationRecord | None:
     peer = Peer(f"assoc-{number}", fields.pop("calling", "CT_1"), "GATEWAY", "10.0.0.7", 50000 + number, tls=True)
     values = {"objects_stored": 3, "objects_refused": 1, "bytes_received": 99, "reason": ""} | fields
     closed = NOW + dt.timedelta(seconds=seconds)
@@ -40,12 +40,10 @@ def test_end_told_twice_is_kept_once() -> None:
     assert (row.outcome, row.reason) == ("aborted", "x" * 200)
 
 
-def test_rejection_is_a_security_alert_in_the_trail() -> None:
-    row = ended(outcome="rejected", reason="called-ae-unknown", calling="X" * 40)
-    event = AuditEvent.objects.get()
-    assert (event.event, event.outcome, event.actor) == ("Security Alert", "refused", "ae:" + "X" * 16)
-    assert event.subject == f"association:{row.pk}"
-    assert event.detail == {"address": "10.0.0.7", "called": "GATEWAY", "reason": "called-ae-unknown"}
+def test_rejection_is_left_to_those_who_count() -> None:
+    assert ended(outcome="rejected", reason="called-ae-unknown") is None
+    assert not AssociationRecord.objects.exists()
+    assert not AuditEvent.objects.exists()
 
 
 def test_oldest_are_forgotten_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

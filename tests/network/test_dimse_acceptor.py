@@ -15,7 +15,7 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from network.dimse import scu
-from network.dimse.acceptor import Acceptor
+from network.dimse.acceptor import Acceptor, ConnectionLimits
 from network.dimse.contexts import VERIFICATION
 from network.dimse.errors import ListenError
 from network.dimse.receiver_process import FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS, restart_delay
@@ -129,9 +129,9 @@ def test_both_address_families_are_served(tmp_path: Path):
         assert [event["address"] for event in gateway.events("opened")] == ["127.0.0.1", "::1"]
 
 
-@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+@pytest.mark.parametrize("limit", ["in_all", "per_address"])
 def test_connections_beyond_the_limit_are_closed_before_they_reach_a_receiver(tmp_path: Path, limit: str):
-    with Gateway(tmp_path, **{limit: 2}) as gateway:
+    with Gateway(tmp_path, limits=ConnectionLimits(**{limit: 2})) as gateway:
         endpoint = gateway.endpoints[0]
         with raw_connection(endpoint) as first, raw_connection(endpoint):
             wait_until(lambda: len(gateway.acceptor.live()) == 2)

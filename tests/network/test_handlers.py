@@ -161,6 +161,6 @@ def test_association_that_stored_nothing_waits_for_no_index(
     flushed: list[int] = []
     monkeypatch.setattr(Indexer, "flush", lambda *_args, **_more: flushed.append(1))
     handlers.association_closed(PEER, summary(0, outcome="rejected", reason="called-ae-unknown"))
-    assert (flushed, AssociationRecord.objects.count()) == ([], 1)
+    assert (flushed, AssociationRecord.objects.count()) == ([], 0)
     handlers.association_closed(PEER, summary(1))
     assert flushed == [1]

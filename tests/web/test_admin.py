@@ -12,7 +12,7 @@ from gateway_project.core.admin_site import ReadOnlyAdmin, site
 from gateway_project.core.models import Alert, AuditEvent, AuditSeal, ConfigOverride, JobState, Lane, Lease
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_encrypt
-from network.models import AssociationRecord
+from network.models import AssociationRecord, LocalAE, RemoteAE
 from studies.models import QuarantinedObject, SourcePolicy, Study
 from tests.web.factories import (
     day_make,
@@ -28,7 +28,7 @@ from uploads.models import UploadJob, UploadPart, Vault
 
 pytestmark = pytest.mark.django_db
 HIDDEN = {"configversion"}  # one counter row
-EDITED = (SourcePolicy,)  # rows that administrators make, change and remove here
+EDITED = (LocalAE, RemoteAE, SourcePolicy)  # rows that administrators make, change and remove here
 MODELS = sorted(
     (m for m in apps.get_models() if package_is_ours(m.__module__) and m._meta.model_name not in HIDDEN),
     key=lambda model: model._meta.label,
@@ -55,6 +55,8 @@ def fill(rows: int) -> None:
         SourcePolicy.objects.create(calling_ae_title=f"POLICY_{n}")
         QuarantinedObject.objects.create(sha256=f"{n:064d}", size_bytes=1, code="c", reason="r")
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
+        LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
+        RemoteAE.objects.create(ae_title=f"CT{n}")
 
 
 def test_every_model_of_ours_is_there_and_no_one_elses() -> None:
