@@ -72,6 +72,11 @@ class Study(models.Model):
                 name="studies_quiet_by_source",
                 condition=models.Q(open_since__isnull=False),
             ),
+            models.Index(
+                fields=["source_ae_title", "open_since"],
+                name="studies_open_by_source",
+                condition=models.Q(open_since__isnull=False),
+            ),
             models.Index(fields=["patient_id"], name="studies_patient_id"),
             models.Index(fields=["accession_number"], name="studies_accession"),
             models.Index(fields=["study_date"], name="studies_date"),

@@ -262,7 +262,8 @@ def outcome(syntax, chunks):
             scanner.feed(chunk)
         header = scanner.finish()
     except DatasetError as error:
-        return error.code
+        # how much is inflated before the first flaw is met depends on the chunks; that it is refused does not
+        return "refused" if syntax == DEFLATED else error.code
     return header.values, header.flags
 
 

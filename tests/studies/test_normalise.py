@@ -132,6 +132,26 @@ def test_real_object_written_anew_by_pydicom_is_the_same(tmp_path: Path, name: s
     assert len(found) == 1
 
 
+def content_of(name: str) -> Content:
+    with (bundled_root() / name).open("rb") as stream:
+        return content_read(stream)
+
+
+def test_real_object_in_four_encodings_is_one_content() -> None:
+    names = ("MR_small", "MR_small_bigendian", "MR_small_expb", "MR_small_implicit")
+    assert len({content_of(f"{name}.dcm") for name in names}) == 1
+    assert content_of("liver_1frame.dcm") == content_of("liver_expb_1frame.dcm")
+    assert content_of("SC_rgb_small_odd.dcm") == content_of("SC_rgb_small_odd_big_endian.dcm")
+
+
+@pytest.mark.parametrize("other", ["MR_small_RLE", "MR_small_jp2klossless", "MR_small_padded"])
+def test_compressed_or_longer_pixels_are_another_content(other: str) -> None:
+    """They might decode to the same picture: nothing is decoded to find that out."""
+    before, after = content_of("MR_small.dcm"), content_of(f"{other}.dcm")
+    assert before.pixel_sha256 != after.pixel_sha256
+    assert before.patient_sha256 == after.patient_sha256
+
+
 # Not the same
 
 
