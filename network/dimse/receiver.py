@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 15.0
 SLOW_VARIABLE = "GATEWAY_SLOW_STORE"
 """Set for tests that try pynetdicom's own way of receiving."""
-SWITCH_SECONDS = 0.0005
-"""A thread back from the disk or the network waits no longer for one that computes: ten times Python's own haste."""
+SWITCH_SECONDS = 0.0001
+"""A thread back from the disk or the network waits no longer for one that computes: Python's own haste is 5 ms."""
 _CUT_SECONDS = 1.0
 _REPORT_SECONDS = 1.0
 _END_SECONDS = 2.0

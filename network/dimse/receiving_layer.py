@@ -5,6 +5,7 @@ It waits for what happens instead of polling, and gives C-STOREs to the associat
 
 import contextlib
 import logging
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -193,8 +194,10 @@ class ReceivingUpperLayer(UpperLayer):
                     return True
         except BlockingIOError:
             return False
-        except OSError as exc:  # SSLWantReadError among them
-            return not type(exc).__name__.startswith("SSLWant")
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True
         return True
 
     def _read_pdu_data(self) -> None:

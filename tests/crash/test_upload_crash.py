@@ -55,6 +55,7 @@ from studies.services.receive import Arrival, InstanceReceiver
 class Index:
     items = []
     backlog = lambda self: 0
+    backlog_seconds = lambda self: 0.0
     add = lambda self, item: self.items.append(item)
 
 store, index = store_open(), Index()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, free_gib: float) -> Alert | None:
-    monkeypatch.setattr(Store, "free_bytes", lambda _store: int(free_gib * tasks.GIB))
+    monkeypatch.setattr(Store, "free_bytes", lambda _store: int(free_gib * (1 << 30)))
     tasks.disk_watch(now())
     return Alert.objects.filter(key="disk", healed_at=None).first()
 
