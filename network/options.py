@@ -201,6 +201,6 @@ OPTIONS = (
         default=30,
         minimum=0,
         maximum=100000,
-        help="Ended associations that are remembered.",
+        help="Ended associations that are remembered; as many rejections beside them.",
     ),
 )

@@ -207,7 +207,11 @@ class ReceiverServer(ThreadedAssociationServer):
         ticket, peer = association.ticket, association.peer
         if peer is None:
             return NO_VERDICT
-        waiting = self._asked[ticket.connection] = queue.SimpleQueue()
+        waiting: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
+        with self._changed:
+            if self._stopping:
+                return STOPPING
+            self._asked[ticket.connection] = waiting
         self.reporter.report(
             Report(
                 "asked",
@@ -244,6 +248,9 @@ class ReceiverServer(ThreadedAssociationServer):
         """
         with self._changed:
             self._stopping = True
+            waiting = list(self._asked.values())
+        for one in waiting:  # orders are read no more: no verdict will come
+            one.put(STOPPING)
         self._end_all(deadline, _end_if_idle)
         self._end_all(time.monotonic() + _CUT_SECONDS, _end)
         self._end_all(time.monotonic() + _CUT_SECONDS, ReceivingAssociation.disconnect)

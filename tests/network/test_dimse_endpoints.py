@@ -11,6 +11,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from network.dimse import scu
 from network.dimse.access import Policy
+from network.dimse.channel import Ticket, socket_send
 from network.dimse.contexts import VERIFICATION
 from network.dimse.control import ControlError, ControlServer, control_call
 from network.dimse.endpoints import Endpoint, Listeners
@@ -19,7 +20,15 @@ from network.dimse.requestor import association
 from network.dimse.tls import HandshakeError, TlsSettings, context_of, handshake
 from tests.gateway_harness import free_ports
 from tests.network.certificates import issue
-from tests.network.dimse_fixtures import Gateway, wait_until, write_instance
+from tests.network.dimse_fixtures import (
+    FakePort,
+    Gateway,
+    LocalReceiver,
+    associate_request,
+    read_pdu,
+    wait_until,
+    write_instance,
+)
 
 ECHO = [(VERIFICATION, ImplicitVRLittleEndian)]
 
@@ -224,3 +233,21 @@ def test_handshake_that_fails_closes_the_connection(tmp_path: Path):
         with contextlib.suppress(ConnectionResetError):
             while theirs.recv(100):
                 pass
+
+
+def test_receiver_that_stops_does_not_wait_for_a_verdict_that_cannot_come():
+    port = FakePort()
+    with (
+        LocalReceiver(port, acse_seconds=600.0) as local,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as ours,
+        listener.accept()[0] as theirs,
+    ):
+        socket_send(local.channel, Ticket(77, "10.0.0.1", 5, ask=True), theirs)
+        ours.sendall(associate_request())
+        wait_until(lambda: [report for report in local.read_reports() if report.event == "asked"])
+        local.receiver.stop(grace_seconds=60.0)
+        ours.settimeout(20)
+        kind, body = read_pdu(ours)
+    assert (kind, body[1:]) == (0x03, bytes((2, 3, 1)))
+    assert port.summary().reason == "stopping"
