@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.gateway_harness import Gateway, data_directory_prepare
+
+# What CI tries is the same for everybody; at home each run tries something new. The machines are shared: no deadlines.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("home", deadline=None)
+settings.load_profile("ci" if os.environ.get("GATEWAY_CI") else "home")
 
 JUDGES = {"dcmtk": "storescu", "browser": "chromium"}
 
