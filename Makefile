@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check demo bench soak audit requirements clean help
+.PHONY: run test check demo bench soak fuzz audit requirements clean help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -32,6 +32,9 @@ bench: $(VENV)/dev.stamp ## the hot paths beside the best peers on this machine
 
 soak: $(VENV)/dev.stamp ## hundreds of kill rounds; takes long
 	GATEWAY_SOAK=1 $(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
+
+fuzz: $(VENV)/dev.stamp ## ten minutes of broken data sets for the scanner
+	$(BIN)/python -m tests.fuzz.fuzz_scan --seconds 600
 
 audit: $(VENV)/dev.stamp ## known faults in dependencies, and a bill of materials (build/sbom.json)
 	@mkdir -p build
