@@ -2,6 +2,8 @@
 
 from gateway_project.core.option_types import Kind, Option
 
+GIB = 1 << 30  # what the options call a GB
+
 OPTIONS = (
     Option(
         key="STORAGE.ROOT",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
-from studies.models import Instance, StudyRevision
+from studies.models import Instance
 from studies.selectors import study_instances_through
 from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
 
@@ -118,10 +118,6 @@ def upload_instances(job: UploadJob) -> QuerySet[Instance]:
     return study_instances_through(job.revision).filter(
         Q(revision_id=job.revision_id) | (Q(file_deleted_at__isnull=True) & ~Exists(brought))
     )
-
-
-def revision_jobs(revision: StudyRevision) -> QuerySet[UploadJob]:
-    return UploadJob.objects.filter(revision=revision)
 
 
 def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:

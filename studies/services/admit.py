@@ -12,10 +12,10 @@ from gateway_project.core.options import option
 from studies import selectors
 from studies.dicom.spool import SpoolError, Store
 from studies.errors import ReceiveError
+from studies.options import GIB
 
 logger = logging.getLogger(__name__)
 
-GIB = 1 << 30
 FREE_SECONDS = 0.2
 USAGE_SECONDS = 15.0
 WAIT_STEP_SECONDS = 0.02

@@ -18,10 +18,10 @@ from gateway_project.core.services.audit import audit_record
 from studies.dicom.spool import Store
 from studies.errors import QuarantineError
 from studies.models import QuarantinedObject, QuarantineState
+from studies.options import GIB
 
 logger = logging.getLogger(__name__)
 
-GIB = 1 << 30
 SWEEP_FILES = 200
 ALERT = "quarantine"
 ALERT_FULL = "quarantine:full"

@@ -7,13 +7,13 @@ from gateway_project.core.models import Alert, Severity
 from gateway_project.core.options import option
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from studies.dicom.spool import SpoolError
+from studies.options import GIB
 from studies.selectors import store_open, stored_bytes_by_source
 from studies.services.quarantine import quarantine_alerts_heal, quarantine_sweep
 from studies.services.recover import spool_recover
 
 logger = logging.getLogger(__name__)
 
-GIB = 1 << 30
 WARN_SHARE = 0.9
 ALERT_DISK = "disk"
 ALERT_QUOTA = "quota:"
