@@ -70,6 +70,13 @@ OPTIONS = (
         help="Refused objects kept for a person; beyond it they are counted, but their bytes are not kept.",
     ),
     Option(
+        key="STORAGE.QUARANTINE_OBJECTS",
+        kind=Kind.INT,
+        default=10_000,
+        minimum=1,
+        help="Different refused objects that wait for a decision at most; more are refused and forgotten.",
+    ),
+    Option(
         key="INGRESS.FILTERS",
         kind=Kind.JSON,
         default=[],

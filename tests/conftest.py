@@ -26,6 +26,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             (pytest.fail if os.environ.get("GATEWAY_CI") else pytest.skip)(f"{program} is not installed")
 
 
+@pytest.fixture(autouse=True)
+def settings_count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What receiving remembers of the settings for a fifth of a second, it forgets at once."""
+    from studies.services import admit, ingress
+
+    monkeypatch.setattr(admit, "FREE_SECONDS", 0.0)
+    monkeypatch.setattr(ingress, "REFRESH_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def prepared_directory() -> Iterator[Path]:
     """A data directory as the first start leaves it; made once for each test process, to be copied."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from gateway_project.core.errors import GatewayError
@@ -87,7 +88,7 @@ class Option:
             raise OptionError(f"option {self.key}: choices are for texts and lists")
         object.__setattr__(self, "default", self.validate(self.default))
 
-    @property
+    @cached_property
     def environment_name(self) -> str:
         """`SETTLING.SCAN_SECONDS` -> `GATEWAY_SETTLING__SCAN_SECONDS`."""
         return "GATEWAY_" + self.key.replace(".", "__")

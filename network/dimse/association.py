@@ -9,7 +9,7 @@ import socket
 import traceback
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from network.dimse.guards import ProtocolViolationError
 from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult, StoreSink
 from network.dimse.receiving_layer import Checkpoint, ReceivingUpperLayer
 from network.dimse.sinks import FAILED, GuardedSink, RefusingSink
+from network.dimse.tally import Tally
 from network.dimse.wire import PeerSocket
 
 if TYPE_CHECKING:
@@ -37,16 +38,6 @@ COMMENT_CHARACTERS = 64
 END_SECONDS = 2.0
 PIECE_BYTES = 1 << 20
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-
-
-@dataclass
-class Tally:
-    """What has happened in one association so far; written by its own thread only."""
-
-    opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    objects_stored: int = 0
-    objects_refused: int = 0
-    bytes_received: int = 0
 
 
 class ReceivingACSE(ACSE):
@@ -104,6 +95,7 @@ class ReceivingAssociation(Association):
         self.is_serving = False
         self.fast_store: FastStore | None = None
         self._server = server
+        self._context_uids: dict[int, tuple[str, str]] = {}  # transfer and abstract syntax, once agreed upon
         self._closed = False
         self._told_opened = False
         config = server.config
@@ -263,7 +255,8 @@ class ReceivingAssociation(Association):
         """A message is answered."""
         self.is_serving = False
         self.dul.restart_idle_timer()
-        self.server.notify()
+        if self.server.is_stopping:  # else nobody waits for anyone to become idle
+            self.server.notify()
 
     def _serve(self, msg: Any, context_id: int) -> None:
         context = self.context_of(context_id)
@@ -296,14 +289,17 @@ class ReceivingAssociation(Association):
 
     def sink_for(self, command: StoreCommand, context: Any, context_id: int) -> StoreSink:
         """Where the data set that follows goes. Never raises."""
+        uids = self._context_uids.get(context_id)
+        if uids is None:
+            uids = self._context_uids[context_id] = (str(context.transfer_syntax[0]), str(context.abstract_syntax))
         request = StoreRequest(
             peer=self._known_peer(),
             message_id=command.message_id,
             context_id=context_id,
             sop_class_uid=command.sop_class_uid,
             sop_instance_uid=command.sop_instance_uid,
-            transfer_syntax_uid=str(context.transfer_syntax[0]),
-            abstract_syntax_uid=str(context.abstract_syntax),
+            transfer_syntax_uid=uids[0],
+            abstract_syntax_uid=uids[1],
         )
         if request.abstract_syntax_uid == VERIFICATION:
             return RefusingSink(StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context"))
@@ -315,13 +311,8 @@ class ReceivingAssociation(Association):
 
     def object_ended(self, result: StoreResult, size_bytes: int) -> None:
         """Count what became of one object, before its sender hears it."""
-        tally = self.tally
-        tally.bytes_received += size_bytes
-        if statuses.is_stored(result.status):
-            tally.objects_stored += 1
-        else:
-            tally.objects_refused += 1
-        self.server.reporter.progress(self._report("progress"))
+        self.tally.add(result.status, size_bytes)
+        self.server.reporter.progress(self.ticket.connection, self._report_progress)
 
     def _port_failed(self, exc: Exception) -> None:
         self._log_failure("port failed on an object", exc)
@@ -370,6 +361,9 @@ class ReceivingAssociation(Association):
             objects_refused=self.tally.objects_refused,
             bytes_received=self.tally.bytes_received,
         )
+
+    def _report_progress(self) -> Report:
+        return self._report("progress")
 
     def _report_closed(self) -> Report:
         if self.peer is None:

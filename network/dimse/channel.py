@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -155,7 +155,7 @@ class Reporter:
         self._channel = channel
         self._changed = threading.Condition()
         self._queue: deque[Report] = deque()
-        self._progress: dict[int, Report] = {}
+        self._progress: dict[int, Callable[[], Report]] = {}
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -170,13 +170,13 @@ class Reporter:
             self._queue.append(report)
             self._changed.notify()
 
-    def progress(self, report: Report) -> None:
-        """Send this, or a newer one of the same connection, soon."""
+    def progress(self, connection: int, report: Callable[[], Report]) -> None:
+        """Send soon what `report` then answers; it is called in the reporter's thread. Costs next to nothing."""
+        if connection in self._progress:
+            return
         with self._changed:
-            fresh = not self._progress
-            self._progress[report.connection] = report
-            if fresh:
-                self._changed.notify()
+            self._progress[connection] = report
+            self._changed.notify()
 
     def close(self, *, timeout_seconds: float) -> None:
         """Send what is waiting, then end; gives up when the acceptor does not read within the timeout."""
@@ -197,7 +197,7 @@ class Reporter:
             self._changed.wait_for(lambda: self._queue or self._progress or self._closing)
             if not self._queue:
                 self._changed.wait_for(lambda: self._queue or self._closing, PROGRESS_SECONDS)
-            batch = [*self._progress.values(), *self._queue]
+            batch = [*(report() for report in self._progress.values()), *self._queue]
             self._queue.clear()
             self._progress.clear()
             return batch

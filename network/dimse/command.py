@@ -1,7 +1,6 @@
 """Command sets without pydicom: a flat list of elements in implicit VR little endian (PS3.7 6.3.1, annex E)."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,10 +51,7 @@ def command_elements(encoded: bytes) -> dict[int, bytes]:
     """Values by element number. Raises CommandError when the bytes are no command set that ends where its last element
     does, in ascending order, without repetition.
     """
-    return dict(_walk(encoded))
-
-
-def _walk(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    found: dict[int, bytes] = {}
     at, end, last = 0, len(encoded), -1
     while at < end:
         if end - at < _ELEMENT.size:
@@ -65,7 +61,8 @@ def _walk(encoded: bytes) -> Iterator[tuple[int, bytes]]:
         if group != 0 or element <= last or at > end:
             raise CommandError
         last = element
-        yield element, encoded[at - length : at]
+        found[element] = encoded[at - length : at]
+    return found
 
 
 def command_short(elements: dict[int, bytes], element: int) -> int | None:

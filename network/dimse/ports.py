@@ -19,7 +19,7 @@ class Peer:
     tls: bool
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class StoreRequest:
     """One C-STORE request; its data set follows. Every string is the peer's and unchecked: never a path, never trusted.
 

@@ -1,5 +1,7 @@
 """The memory of associations, and ending one that lives."""
 
+from functools import lru_cache
+
 from django.db.models import Q
 
 from gateway_project.core.models import AuditEventType
@@ -11,6 +13,7 @@ from network.models import AssociationOutcome, AssociationRecord
 from network.selectors import control_path
 
 
+@lru_cache(maxsize=256)
 def ae_title_shown(title: str) -> str:
     """A peer's AE title as rows and logs may hold it: at most 16 characters, "?" for what cannot be printed."""
     return "".join(c if c.isprintable() else "?" for c in title[:16])

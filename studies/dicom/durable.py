@@ -77,6 +77,15 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
             written += os.write(fd, view[written:])
 
 
+def pwrite_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """As `write_all`, at this offset of the file."""
+    written = os.pwrite(fd, data, offset)
+    if written < len(data):
+        view = memoryview(data)
+        while written < len(view):
+            written += os.pwrite(fd, view[written:], offset + written)
+
+
 def make_directory(path: str) -> bool:
     """The directory exists, 0700 if we made it; True then. What a sibling made meanwhile is accepted. OSError."""
     try:

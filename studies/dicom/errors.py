@@ -42,6 +42,9 @@ _ADVICE = {
     "not-part10": (
         "The file is not a DICOM Part 10 file: remove it from the import, or export it again from its source."
     ),
+    "object-damaged": (
+        "The stored bytes are not what came over the wire: check the disk, and ask the sender to send the object again."
+    ),
     "source-strict": (
         "The object has flaws that are not accepted of this source: correct the sender, or make its policy lenient."
     ),

@@ -94,10 +94,13 @@ class Header:
 
     def identity(self) -> Identity:
         """All four UIDs. Raises DatasetError "identity-missing", naming the attribute, or "uid-invalid"."""
+        uids = []
         for tag, keyword in tags.IDENTITY.items():
-            if not self.uid(tag):
+            uid = self.uid(tag)
+            if not uid:
                 raise DatasetError("identity-missing", keyword)
-        return Identity(*(self.uid(tag) for tag in tags.IDENTITY))
+            uids.append(uid)
+        return Identity(*uids)
 
     def _stripped(self, tag: int) -> bytes:
         return self.values.get(tag, b"").strip(_PADDING)

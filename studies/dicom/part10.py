@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from studies.dicom.errors import DatasetError
@@ -80,21 +81,28 @@ def file_meta(
     UIDs may be ugly as `uid_clean` tolerates it, for the file must name what it holds. An empty AE title leaves its
     element out (an object that came by file or by web). Raises DatasetError "uid-invalid", "ae-title-invalid".
     """
-    elements = [
-        _element(_VERSION, b"OB", b"\0\1"),
-        _element(_SOP_CLASS_UID, b"UI", _uid_bytes(sop_class_uid)),
-        _element(_SOP_INSTANCE_UID, b"UI", _uid_bytes(sop_instance_uid)),
+    before, after = _around(sop_class_uid, transfer_syntax_uid, source_ae_title, receiving_ae_title)
+    body = before + _element(_SOP_INSTANCE_UID, b"UI", _uid_bytes(sop_instance_uid)) + after
+    return b"".join(
+        (bytes(_PREAMBLE_BYTES), _PREFIX, _element(_GROUP_LENGTH, b"UL", struct.pack("<L", len(body))), body)
+    )
+
+
+@lru_cache(maxsize=256)
+def _around(
+    sop_class_uid: str, transfer_syntax_uid: str, source_ae_title: str, receiving_ae_title: str
+) -> tuple[bytes, bytes]:
+    """What stands before and after the SOP Instance UID: the same for all objects of a kind in an association."""
+    before = _element(_VERSION, b"OB", b"\0\1") + _element(_SOP_CLASS_UID, b"UI", _uid_bytes(sop_class_uid))
+    after = [
         _element(_TRANSFER_SYNTAX_UID, b"UI", _uid_bytes(transfer_syntax_uid)),
         _element(_IMPLEMENTATION_CLASS_UID, b"UI", _uid_bytes(IMPLEMENTATION_CLASS_UID)),
         _element(_IMPLEMENTATION_VERSION_NAME, b"SH", _even(IMPLEMENTATION_VERSION_NAME, " ")),
     ]
     for tag, ae_title in ((_SOURCE_AE_TITLE, source_ae_title), (_RECEIVING_AE_TITLE, receiving_ae_title)):
         if ae_title:
-            elements.append(_element(tag, b"AE", _even(ae_title_clean(ae_title), " ")))
-    body = b"".join(elements)
-    return b"".join(
-        (bytes(_PREAMBLE_BYTES), _PREFIX, _element(_GROUP_LENGTH, b"UL", struct.pack("<L", len(body))), body)
-    )
+            after.append(_element(tag, b"AE", _even(ae_title_clean(ae_title), " ")))
+    return before, b"".join(after)
 
 
 def ae_title_clean(raw: str) -> str:

@@ -6,13 +6,13 @@ never touches what a living sibling holds, and never looks at the indexed object
 
 | found in a dead owner's directory | what it is | what is done |
 |---|---|---|
-| `.part` | the sender was never told Success | removed |
-| `.dcm` | a whole, flushed file, perhaps acknowledged, perhaps indexed | adopted or quarantined by the caller |
+| `.slot` without a mark | never used, or the sender was never told Success | removed |
+| `.slot` with a mark, `.dcm` | whole and flushed, perhaps acknowledged, perhaps indexed | for the caller to adopt |
 | anything else | not ours | left, counted and reported |
 """
 
 # System calls on strings and descriptors: pathlib costs more than the call, and knows no dir_fd.
-# ruff: noqa: PTH104, PTH108
+# ruff: noqa: PTH104, PTH108, PTH119
 
 import hashlib
 import logging
@@ -33,6 +33,8 @@ from .durable import (
     removed_if_empty,
     spool_error,
 )
+from .mark import MARK_BYTES, Mark, mark_read
+from .part_file import OBJECT_SUFFIX, SLOT_SUFFIX
 from .store import BATCH, KEY, OWNER, Store
 
 logger = logging.getLogger(__name__)
@@ -41,8 +43,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 _OWNER = re.compile(OWNER)
 _UNBORN = re.compile(rf"\.new-{OWNER}")
 _BATCH = re.compile(BATCH)
-_PART = re.compile(rf"{KEY}\.part")
-_OBJECT = re.compile(rf"{KEY}\.dcm")
+_SLOT = re.compile(rf"{KEY}\{SLOT_SUFFIX}")
+_OBJECT = re.compile(rf"{KEY}\{OBJECT_SUFFIX}")
 
 _LOCK = "lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT
@@ -146,14 +148,16 @@ class Abandoned:
         self.finish()
 
     def discard_parts(self) -> int:
-        """No `.part` file is left; their number. Their senders were never told Success."""
+        """No slot is left: those with a mark have become objects, whose own names a power cut had lost.
+
+        Answers how many of the others held something. Their senders were never told Success.
+        """
         removed = 0
         try:
             for batch in self._batches():
                 for entry in _entries(batch):
-                    if _PART.fullmatch(entry.name):
-                        os.unlink(entry.path)
-                        removed += 1
+                    if _SLOT.fullmatch(entry.name):
+                        removed += _slot_clear(entry.path)
         except OSError as exc:
             raise spool_error(exc, step="removing unfinished files") from exc
         self.parts_removed += removed
@@ -219,6 +223,19 @@ class Abandoned:
         return sorted(batches)
 
 
+def _slot_clear(path: str) -> bool:
+    """The slot is gone; True if it held the beginning of an object. A whole object gets its own name instead."""
+    with open_regular(path) as stream:
+        used = os.fstat(stream.fileno()).st_size > 0
+        head = stream.read(MARK_BYTES) if used else b""
+    stem = path.removesuffix(SLOT_SUFFIX)
+    if mark_read(head, os.path.basename(stem)) is not None:
+        os.rename(path, stem + OBJECT_SUFFIX)
+        return False
+    os.unlink(path)
+    return used
+
+
 def _entries(path: str) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
         return list(entries)
@@ -261,6 +278,15 @@ def release_file(path: str) -> None:
         return
     except OSError as exc:
         raise spool_error(exc, step="releasing an object") from exc
+
+
+def file_mark(path: Path) -> Mark | None:
+    """The mark of a spooled file that bears it still. SpoolError as of `file_hash`."""
+    try:
+        with open_regular(path) as stream:
+            return mark_read(stream.read(MARK_BYTES), path.stem)
+    except OSError as exc:
+        raise spool_error(exc, step="reading a file's mark", missing="object-missing") from exc
 
 
 def file_hash(path: Path, offset: int = 0) -> tuple[str, int]:

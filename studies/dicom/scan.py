@@ -201,7 +201,37 @@ class DatasetScanner:
         self._walk = self._top_elements
         return self._top_elements(buffer, at, end)
 
+    def _plain_elements(self, buffer: Buffer, at: int, end: int) -> int:
+        """As many elements of the top level as are as most are; the first that is not, or is cut, is left to the rest.
+
+        Plain is: in ascending order, of an even length that stands in the first eight bytes, below Pixel Data - and if
+        the index wants it, whole, of its VR, and not too long.
+        """
+        unpack, short_vrs, kept_vrs = self._coding.plain.unpack_from, self._coding.short_vrs, self._kept_vrs
+        explicit, last_tag, most = self._coding.explicit, self._last_tag, self._elements_left
+        vr, count = b"", 0
+        while end - at >= _TAG_BYTES and count < most:
+            if explicit:
+                group, element, vr, length = unpack(buffer, at)
+            else:
+                group, element, length = unpack(buffer, at)
+            tag = group << 16 | element
+            if not last_tag < tag < _FIRST_PIXEL_TAG or vr not in short_vrs or tag < _FIRST_PLAIN_TAG or length & 1:
+                break
+            after = at + _TAG_BYTES + length
+            if (expected := kept_vrs.get(tag)) is not None:
+                cut = after > end or length > VALUE_LIMIT
+                if cut or tag in self._values or not expected or vr not in (expected, b""):
+                    break
+                self._values[tag] = bytes(buffer[at + _TAG_BYTES : after])
+            at, last_tag = after, tag
+            count += 1
+        self._last_tag = last_tag
+        self._elements_left -= count
+        return at
+
     def _top_elements(self, buffer: Buffer, at: int, end: int) -> int:
+        at = self._plain_elements(buffer, at, end)
         read_header, index_vr, known_vrs = self._coding.header, self._kept_vrs.get, _KNOWN_VRS
         while (header := read_header(buffer, at, end)) is not None:
             tag, vr, length, size = header
@@ -224,7 +254,7 @@ class DatasetScanner:
                 return at
             if length & 1:
                 self._flags.add("odd-length")
-            at += length
+            at = self._plain_elements(buffer, at + length, end)
         return at
 
     def _item_elements(self, buffer: Buffer, at: int, end: int) -> int:

@@ -1,25 +1,25 @@
-"""How an object comes to be durable before Success is sent: part file, hash, fsync, rename, fsync of the directory.
+"""Where objects come in: batches of slots, and what becomes of them until the index has taken the objects over.
 
-    begin -> write_meta, write ... -> commit        -> indexed: store.place, store.sync, commit of the index -> release
-             abort, or a crash: nothing was promised   a crash: a durable file without a row, see recovery.py
+    begin -> write_meta, write ... -> commit      -> indexed: store.unmark, place, sync, the index's commit -> release
+             abort, a crash: nothing was promised    a crash: a durable file without a row, see recovery.py
 
-Each receiver process has one Intake: a directory of numbered batches below `incoming`, locked while the process lives.
-Many association threads share it; one PartFile belongs to one thread. The other names of the spool are re-exported.
+A slot is an empty file with a random name, made and flushed with others of its batch before anybody needs it. So an
+object costs one flush, of its own file: see part_file.py. Each receiver process has one Intake: a directory of numbered
+batches below `incoming`, locked while the process lives. Many association threads share it; one PartFile belongs to one
+thread. The other names of the spool are re-exported.
 """
 
-import hashlib
 import logging
 import os
 import secrets
 import threading
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from gateway_project.core.failpoint import failpoint
 
-from .durable import DIRECTORY_FLAGS, SpoolError, fsync_directory, removed_if_empty, spool_error, write_all
+from .durable import DIRECTORY_FLAGS, SpoolError, fsync_directory, removed_if_empty, spool_error
+from .part_file import SLOT_SUFFIX, Buffers, PartFile, SpooledObject, direct_writes_work
 from .recovery import Abandoned, OwnerDirectory, abandoned, file_hash, release_file
 from .store import Store
 
@@ -27,55 +27,78 @@ __all__ = ["Abandoned", "Intake", "PartFile", "SpoolError", "SpooledObject", "St
 
 logger = logging.getLogger(__name__)
 
-_PART_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SLOT_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_BATCH = 99_999_999
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledObject:
-    """A durable file in the spool. `size_bytes` and `sha256` are the dataset's, as it came over the wire."""
-
-    path: Path
-    instance_key: str
-    size_bytes: int
-    sha256: str
-    meta_bytes: int
+_FEWEST_SLOTS, _MOST_SLOTS = 4, 64
 
 
 class _Batch:
-    """One numbered directory. `begun`, `parts`, `names` and `finished` are guarded by the intake's lock."""
+    """One numbered directory. Guarded by the intake's lock, but for `path`, `fd` and `direct`, which change no more."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.begun = 0
         self.parts = 0
         self.names: set[str] = set()
+        self.slots: list[str] = []
+        self.slots_made = 0
         self.finished = False
         self.failed = False
+        self.direct = False
         self.fd = os.open(path, DIRECTORY_FLAGS)
-        self._flushing = threading.Lock()
-        self._flushes_begun = 0
-        self._flushes_done = 0
+
+    def slots_add(self, most: int) -> None:
+        """More slots, durable; twice as many each time, so that a short association costs little. OSError."""
+        count = min(max(_FEWEST_SLOTS, self.slots_made), _MOST_SLOTS, most - self.slots_made)
+        made: list[str] = []
+        try:
+            self._make(count, made)
+            self.flush()
+        except OSError:
+            for key in made:
+                self.slot_remove(key)
+            raise
+        self.slots_made += len(made)
+        self.slots += made
+
+    def _make(self, count: int, made: list[str]) -> None:
+        """Up to `count` files; fewer where the disk takes no more of them."""
+        for _ in range(count):
+            key = secrets.token_hex(16)
+            try:
+                os.close(os.open(key + SLOT_SUFFIX, _MAKE_FLAGS, 0o600, dir_fd=self.fd))
+            except OSError:
+                if made:
+                    return
+                raise
+            made.append(key)
+
+    def slot_remove(self, key: str) -> None:
+        """The slot is gone; one that cannot be removed is left to recovery."""
+        try:
+            os.unlink(key + SLOT_SUFFIX, dir_fd=self.fd)
+        except OSError as exc:
+            logger.warning("spool.slot.not_removed", extra={"errno": exc.errno})
+
+    def slots_drop(self) -> None:
+        """The slots that nobody needed are gone."""
+        while self.slots:
+            self.slot_remove(self.slots.pop())
 
     def flush(self) -> None:
-        """Names made in the directory before this call survive a power cut. OSError, and then for all who wait here.
+        """Names made in the directory before this call survive a power cut. OSError.
 
-        One flush at a time, and one that began after my rename serves me too. After a failed flush the directory takes
-        no more objects: the kernel reports an error only once, so a second flush might succeed wrongly.
+        After a failed flush the directory takes no more objects: the kernel reports an error only once, so a second
+        flush might succeed wrongly.
         """
-        ticket = self._flushes_begun + 1
-        with self._flushing:
-            if self._flushes_done >= ticket:
-                return
-            if self.failed:
-                raise OSError("an earlier flush of this batch's directory failed")
-            self._flushes_begun += 1
-            try:
-                os.fsync(self.fd)
-            except OSError:
-                self.failed = True
-                raise
-            self._flushes_done = self._flushes_begun
+        if self.failed:
+            raise OSError("an earlier flush of this batch's directory failed")
+        try:
+            os.fsync(self.fd)
+        except OSError:
+            self.failed = True
+            raise
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
@@ -98,38 +121,47 @@ class Intake:
         self._current: _Batch | None = None
         self._number = 0
         self._closed = False
+        self._buffers = Buffers()
+        self._direct: bool | None = None
         self._directory = OwnerDirectory.create(store, owner)
         self.owner = self._directory.owner
 
-    def begin(self) -> "PartFile":
+    def begin(self) -> PartFile:
         """A new, empty part file with a random key; SpoolError `disk-full`, `spool-io`, `spool-closed`.
 
         End each with `commit` or `abort`, or use it in a `with`.
         """
         with self._mutex:
             batch = self._batch_for_next()
+            key = batch.slots.pop()
             batch.begun += 1
             batch.parts += 1
-        key = secrets.token_hex(16)
         try:
-            fd = os.open(f"{key}.part", _PART_FLAGS, 0o600, dir_fd=batch.fd)
+            fd = os.open(key + SLOT_SUFFIX, _SLOT_FLAGS, dir_fd=batch.fd)
         except OSError as exc:
+            batch.slot_remove(key)
             self._ended(batch, None)
             raise spool_error(exc, step="beginning an object") from exc
         failpoint("spool.begun")
-        return PartFile(self, batch, key, fd)
+        return PartFile(batch, key, fd, buffers=self._buffers, on_end=partial(self._ended, batch))
 
     def _batch_for_next(self) -> _Batch:
+        """The current batch, with a slot for the caller; called under the mutex."""
         if self._closed:
             raise SpoolError("spool-closed")
-        current = self._current
-        if current is not None and current.begun < self._batch_objects and not current.failed:
-            return current
-        fresh = self._new_batch()
-        self._current = fresh
-        if current is not None:
-            self._finish(current)
-        return fresh
+        batch = self._current
+        if batch is None or batch.begun >= self._batch_objects or batch.failed:
+            fresh = self._new_batch()
+            self._current = fresh
+            if batch is not None:
+                self._finish(batch)
+            batch = fresh
+        if not batch.slots:
+            try:
+                batch.slots_add(self._batch_objects)
+            except OSError as exc:
+                raise spool_error(exc, step="making slots") from exc
+        return batch
 
     def _new_batch(self) -> _Batch:
         self._number += 1
@@ -141,6 +173,9 @@ class Intake:
             os.mkdir(path, 0o700)  # noqa: PTH102
             fsync_directory(self._directory.path)
             batch = _Batch(path)
+            if self._direct is None:
+                self._direct = direct_writes_work(batch.fd, secrets.token_hex(16) + SLOT_SUFFIX)
+            batch.direct = self._direct
         except OSError as exc:
             raise spool_error(exc, step="beginning a batch") from exc
         self._batches[number] = batch
@@ -149,6 +184,7 @@ class Intake:
     def _finish(self, batch: _Batch) -> None:
         """No more objects; called under the mutex."""
         batch.finished = True
+        batch.slots_drop()
         if batch.parts == 0:
             batch.close()
         self._remove_if_done(batch)
@@ -176,7 +212,7 @@ class Intake:
                 batch.close()
             self._remove_if_done(batch)
 
-    def release(self, path: Path) -> None:
+    def release(self, path: Path | str) -> None:
         """The incoming name is gone; call it only after the index has committed. May be repeated.
 
         An emptied batch that takes no more objects goes with it. A crash before: the file is found by recovery, which
@@ -206,97 +242,3 @@ class Intake:
                 self._finish(current)
             empty = not self._batches
         self._directory.leave(empty=empty)
-
-
-class PartFile:
-    """One object on its way in, used by one thread. Whatever fails removes the part; nothing was promised for it."""
-
-    __slots__ = ("_batch", "_digest", "_fd", "_intake", "_leaf", "instance_key", "meta_bytes", "size_bytes")
-
-    def __init__(self, intake: Intake, batch: _Batch, instance_key: str, fd: int) -> None:
-        self._intake = intake
-        self._batch = batch
-        self._fd = fd
-        self._leaf = f"{instance_key}.part"
-        self._digest = hashlib.sha256()
-        self.instance_key = instance_key
-        self.size_bytes = 0
-        self.meta_bytes = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.abort()
-
-    def write_meta(self, data: bytes) -> None:
-        """Preamble and file meta are written, before the dataset; they count neither in the hash nor in the size."""
-        if self.size_bytes:
-            raise SpoolError("spool-misused", "the file meta comes before the dataset")
-        self._write(data)
-        self.meta_bytes += len(data)
-
-    def write(self, data: bytes | memoryview) -> None:
-        """These bytes of the dataset are hashed and written, not yet durable. SpoolError `disk-full` and others."""
-        self._write(data)
-        self._digest.update(data)
-        self.size_bytes += len(data)
-
-    def _write(self, data: bytes | memoryview) -> None:
-        if not self._leaf:
-            raise SpoolError("spool-misused", "this object is committed or aborted")
-        try:
-            write_all(self._fd, data)
-        except OSError as exc:
-            self.abort()
-            raise spool_error(exc, step="writing an object") from exc
-
-    def commit(self) -> SpooledObject:
-        """The object is whole and durable under its own name: Success may be sent (PS3.4 B.2.3).
-
-        SpoolError if any step failed; then the object is gone, and a failed fsync is not tried again, because the
-        kernel may have dropped the bytes it could not write.
-        """
-        if not self._leaf:
-            raise SpoolError("spool-misused", "this object is committed or aborted")
-        name, batch = f"{self.instance_key}.dcm", self._batch
-        try:
-            failpoint("spool.written")
-            os.fsync(self._fd)
-            failpoint("spool.fsynced")
-            self._close()
-            os.rename(self._leaf, name, src_dir_fd=batch.fd, dst_dir_fd=batch.fd)
-            self._leaf = name
-            failpoint("spool.renamed")
-            batch.flush()
-        except OSError as exc:
-            self.abort()
-            raise spool_error(exc, step="making an object durable") from exc
-        failpoint("spool.durable")
-        spooled = SpooledObject(
-            path=Path(f"{batch.path}/{name}"),
-            instance_key=self.instance_key,
-            size_bytes=self.size_bytes,
-            sha256=self._digest.hexdigest(),
-            meta_bytes=self.meta_bytes,
-        )
-        self._leaf = ""
-        self._intake._ended(batch, name)
-        return spooled
-
-    def abort(self) -> None:
-        """The part is gone, or a warning says why not; nothing happens after `commit`. Never raises."""
-        leaf, self._leaf = self._leaf, ""
-        if not leaf:
-            return
-        for step in (self._close, lambda: os.unlink(leaf, dir_fd=self._batch.fd)):
-            try:
-                step()
-            except OSError as exc:
-                logger.warning("spool.part.not_removed", extra={"owner": self._intake.owner, "errno": exc.errno})
-        self._intake._ended(self._batch, None)
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)

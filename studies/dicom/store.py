@@ -1,7 +1,7 @@
 """Where objects live on disk: the store's directories and names, and how an object comes by its lasting one.
 
     <root>/incoming/<owner>/lock                                   see recovery.py
-    <root>/incoming/<owner>/<batch>/<instance key>.part|.dcm       see spool.py
+    <root>/incoming/<owner>/<batch>/<instance key>.slot|.dcm       see spool.py
     <root>/objects/<study key>/<series key>/<instance key>.dcm     indexed objects
     <root>/quarantine/<sha256>.bin                                 refused objects, one of each content
 
@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from .durable import (
     spool_error,
     write_all,
 )
+from .mark import MARK_BYTES, NO_MARK, mark_read
 
 KEY = r"[0-9a-f]{8,64}"
 OWNER = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}-[0-9a-f]{16}"
@@ -60,6 +62,7 @@ class Store:
         self._root = str(self.root)
         self._prefix = f"{self._root}/"
         self._quarantine = f"{self._root}/quarantine"
+        self._unflushed: set[str] = set()
 
     # Start-up
 
@@ -144,7 +147,40 @@ class Store:
 
     # Objects
 
-    def place(self, incoming: Path, name: str) -> None:
+    def unmark(self, incoming: Iterable[Path | str]) -> None:
+        """The marks (mark.py) of these spooled objects are gone from their preambles; may be repeated.
+
+        First their own names are made durable, which the marks stood for until now: one flush for each directory.
+        Where that once failed it is never believed again: those objects keep their marks, which harm nobody.
+        The marks' removal need not be durable. What is no file in `incoming` is left to `place`.
+        """
+        found: dict[str, list[str]] = defaultdict(list)
+        for path in map(str, incoming):
+            if _INCOMING_NAME.fullmatch(path, len(self._prefix)):
+                directory, _, leaf = path.rpartition("/")
+                found[directory].append(leaf)
+        try:
+            for directory, leaves in found.items():
+                self._unmark_in(directory, leaves)
+        except OSError as exc:
+            raise spool_error(exc, step="taking the marks of spooled objects away") from exc
+
+    def _unmark_in(self, directory: str, leaves: Iterable[str]) -> None:
+        if directory in self._unflushed:
+            return
+        fd = os.open(directory, DIRECTORY_FLAGS)
+        try:
+            try:
+                os.fsync(fd)
+            except OSError:
+                self._unflushed.add(directory)
+                raise
+            for leaf in leaves:
+                _unmark(fd, leaf)
+        finally:
+            os.close(fd)
+
+    def place(self, incoming: Path | str, name: str) -> None:
         """The durable file `incoming` also bears `name`; that itself is durable only after `sync([name])`.
 
         `incoming` is an object's path in the spool, or a quarantined file's. May be repeated: the same file already
@@ -269,6 +305,7 @@ class Store:
                     raise SpoolError("store-symlink")
                 new = False
             elif isinstance(source, Path) and self._may_be_placed(str(source)):
+                self.unmark([source])
                 new = linked_first(str(source), target)
             else:
                 new = self._quarantine_copy(source, target)
@@ -300,6 +337,20 @@ class Store:
         finally:
             os.unlink(part)
             os.close(fd)
+
+
+def _unmark(directory: int, leaf: str) -> None:
+    try:
+        fd = os.open(leaf, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ELOOP):
+            return
+        raise
+    try:
+        if mark_read(os.pread(fd, MARK_BYTES, 0), leaf.partition(".")[0]) is not None:
+            os.pwrite(fd, NO_MARK, 0)
+    finally:
+        os.close(fd)
 
 
 def _checked_device(path: str) -> int:

@@ -2,6 +2,7 @@
 
 import struct
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from studies.dicom.errors import DatasetError
@@ -48,6 +49,7 @@ class TransferSyntax(NamedTuple):
     pixel_form: PixelForm = PixelForm.EITHER
 
 
+@lru_cache(maxsize=256)
 def transfer_syntax(uid: str) -> TransferSyntax:
     """The facts about any transfer syntax: unknown ones are taken for explicit VR little endian (PS3.5 10)."""
     if uid in (IMPLICIT_LITTLE, _GE_PRIVATE_IMPLICIT, _PAPYRUS_3_IMPLICIT):
@@ -75,6 +77,8 @@ class ElementCoding:
         self.header = self._explicit if explicit else self._implicit
         self.item = struct.Struct(order + "HHL")
         self._with_vr = struct.Struct(order + "HH2sH")
+        self.plain = self._with_vr if explicit else self.item
+        self.short_vrs = _SHORT_VRS if explicit else frozenset({b""})
         self._length = struct.Struct(order + "L")
 
     def _implicit(self, buffer: Buffer, at: int, end: int) -> ElementHeader | None:

@@ -1,6 +1,7 @@
 """Unique Identifiers: the strict rule, and what is tolerated of a peer's (PS3.5 9.1)."""
 
 import re
+from functools import lru_cache
 
 from studies.dicom.errors import DatasetError
 
@@ -14,6 +15,7 @@ def uid_is_valid(uid: str) -> bool:
     return len(uid) <= _MAX_LENGTH and _STRICT.fullmatch(uid) is not None
 
 
+@lru_cache(maxsize=4096)
 def uid_clean(raw: bytes | str) -> str:
     """The UID without its padding (trailing NULs and spaces), made of 1 to 64 digits and dots and nothing else.
 
@@ -27,6 +29,7 @@ def uid_clean(raw: bytes | str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
 def uid_flaw(uid: str) -> str:
     """The flag that a cleaned UID deserves: "" when strict, else "uid-leading-zero" or "uid-malformed"."""
     if uid_is_valid(uid):

@@ -36,15 +36,16 @@ class Backlog(Protocol):
 class Admission:
     """Refuses while the disk, a quota or the index cannot take more, and admits again by itself when they can.
 
-    Safe for many threads. The free space is asked for five times a second, the stored bytes every 15 s (what this
-    process has received since is added), so that an object costs no system call and no query here.
+    Safe for many threads. The free space and the limits are asked for five times a second, the stored bytes every 15 s
+    (what this process has received since is added), so that an object costs no system call and no query here.
     """
 
     def __init__(self, store: Store, index: Backlog) -> None:
         self._store = store
         self._index = index
         self._free = 0
-        self._free_until = 0.0
+        self._limits: _Limits | None = None
+        self._asked_until = 0.0
         self._usage = _Usage()
 
     def check(self, source: str) -> None:
@@ -53,47 +54,62 @@ class Admission:
         While the index is behind this waits up to STORAGE.BACKPRESSURE_SECONDS: a slower sender suffers less than a
         refused one. Several threads may go over a bound by one object each.
         """
-        if self._free_bytes() < option("STORAGE.STOP_SPACE_GB") * GIB:
+        limits = self._limits_now()
+        if self._free < limits.stop_bytes:
             raise ReceiveError("The gateway's disk is full.", code="disk-full", busy=True)
-        self._check_quotas(source)
-        if self._behind():
+        if limits.quota_bytes or limits.source_quota_bytes:
+            self._check_quotas(source, limits)
+        if self._behind(limits):
             self._wait_for_index()
 
     def received(self, source: str, size_bytes: int) -> None:
         """Counts what was stored until the stored bytes are asked for again."""
         self._usage.add(source, size_bytes)
 
-    def _free_bytes(self) -> int:
-        if time.monotonic() >= self._free_until:
+    def _limits_now(self) -> "_Limits":
+        """The limits, and with them the free space, not older than 0.2 s."""
+        limits = self._limits
+        if limits is None or time.monotonic() >= self._asked_until:
             try:
                 self._free = self._store.free_bytes()
             except SpoolError as error:
                 raise busy_error(error) from error
-            self._free_until = time.monotonic() + FREE_SECONDS
-        return self._free
+            limits = self._limits = _Limits()
+            self._asked_until = time.monotonic() + FREE_SECONDS
+        return limits
 
-    def _check_quotas(self, source: str) -> None:
-        quota, per_source = option("STORAGE.QUOTA_GB") * GIB, option("STORAGE.QUOTA_PER_SOURCE_GB") * GIB
-        if not quota and not per_source:
-            return
+    def _check_quotas(self, source: str, limits: "_Limits") -> None:
         total, own = self._usage.of(source)
-        if quota and total >= quota:
+        if limits.quota_bytes and total >= limits.quota_bytes:
             raise ReceiveError("The gateway's storage quota is used up.", code="quota-full", busy=True)
-        if per_source and own >= per_source:
+        if limits.source_quota_bytes and own >= limits.source_quota_bytes:
             raise ReceiveError("This sender's storage quota is used up.", code="source-quota-full", busy=True)
 
-    def _behind(self) -> bool:
-        return self._index.backlog() >= option("STORAGE.INDEX_BACKLOG") or self._index.backlog_seconds() >= option(
-            "STORAGE.INDEX_BACKLOG_SECONDS"
+    def _behind(self, limits: "_Limits") -> bool:
+        return (
+            self._index.backlog() >= limits.backlog_objects or self._index.backlog_seconds() >= limits.backlog_seconds
         )
 
     def _wait_for_index(self) -> None:
         deadline = time.monotonic() + option("STORAGE.BACKPRESSURE_SECONDS")
         while time.monotonic() < deadline:
             time.sleep(WAIT_STEP_SECONDS)
-            if not self._behind():
+            if not self._behind(_Limits()):
                 return
         raise ReceiveError("The gateway's index is behind.", code="index-behind", busy=True)
+
+
+class _Limits:
+    """What the options say at one moment."""
+
+    __slots__ = ("backlog_objects", "backlog_seconds", "quota_bytes", "source_quota_bytes", "stop_bytes")
+
+    def __init__(self) -> None:
+        self.stop_bytes: float = option("STORAGE.STOP_SPACE_GB") * GIB
+        self.quota_bytes: float = option("STORAGE.QUOTA_GB") * GIB
+        self.source_quota_bytes: float = option("STORAGE.QUOTA_PER_SOURCE_GB") * GIB
+        self.backlog_objects: int = option("STORAGE.INDEX_BACKLOG")
+        self.backlog_seconds: float = option("STORAGE.INDEX_BACKLOG_SECONDS")
 
 
 class _Usage:

@@ -1,5 +1,6 @@
 """What the index says of an object: columns of study, series and instance, from a header that is not to be trusted."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import models
@@ -24,11 +25,23 @@ STUDY_TEXTS = {
 STUDY_DATES = {"study_date": tags.STUDY_DATE, "patient_birth_date": tags.PATIENT_BIRTH_DATE}
 
 
-def study_describe(study: Study, header: Header) -> None:
+STUDY_TAGS = (tags.SPECIFIC_CHARACTER_SET, tags.MODALITY, tags.STUDY_TIME, *STUDY_TEXTS.values(), *STUDY_DATES.values())
+
+
+def study_describe(study: Study, headers: Iterable[Header]) -> None:
     """Fills what is still empty: the first instance that tells something is believed; another patient is flagged.
 
-    Changes the object only; only what is empty is decoded, for this is done for every instance.
+    Changes the object only. What several instances say in the same bytes is read once, and only what is empty.
     """
+    said = set()
+    for header in headers:
+        raw = tuple(map(header.values.get, STUDY_TAGS))
+        if raw not in said:
+            said.add(raw)
+            _describe(study, header)
+
+
+def _describe(study: Study, header: Header) -> None:
     patient_id = header.text(tags.PATIENT_ID)
     if study.patient_id and patient_id and _cut(Study, "patient_id", patient_id) != study.patient_id:
         study.conflict = True

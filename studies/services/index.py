@@ -5,9 +5,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from django.db import InterfaceError, OperationalError, models, transaction
+from django.db import InterfaceError, OperationalError, connection, models, transaction
 
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import AuditEventType, Severity
@@ -32,14 +31,14 @@ Changes = Mapping[str, Change]  # by instance key
 class Indexed:
     """What a batch did: studies touched, rows made, repeats, names of files that no row needs, and what failed.
 
-    `failed` holds the incoming paths of objects that no row could be made for: they must not be released.
+    `failed` holds the incoming locations of objects that no row could be made for: they must not be released.
     """
 
     study_ids: set[int] = field(default_factory=set)
     created: int = 0
     repeated: int = 0
     surplus: list[str] = field(default_factory=list)
-    failed: set[Path] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
 
     def add(self, other: "Indexed") -> None:
         self.study_ids |= other.study_ids
@@ -58,8 +57,8 @@ class _Entry:
     name: str
 
     @property
-    def incoming(self) -> Path:
-        return self.item.spooled.path
+    def incoming(self) -> str:
+        return self.item.spooled.location
 
 
 def key_of(*uids: str) -> str:
@@ -109,6 +108,7 @@ def index_objects(store: Store, items: Sequence[Indexable]) -> Indexed:
 def _placed(store: Store, entries: list[_Entry], result: Indexed) -> list[_Entry]:
     """Those whose file has its place; one whose own file is at fault is put aside and does not hold up the others."""
     placed = []
+    store.unmark(entry.incoming for entry in entries)
     for entry in entries:
         try:
             store.place(entry.incoming, entry.name)
@@ -206,7 +206,7 @@ def _index_study(
     if superseded:
         _supersede(study, superseded, alarming=alarming)
     if fresh:
-        Instance.objects.bulk_create([instance for _item, instance in fresh])
+        _instances_insert([instance for _item, instance in fresh])
         result.created += len(fresh)
         _series_count([instance for _item, instance in fresh])
         _study_update(study, fresh, minimal=minimal)
@@ -331,6 +331,27 @@ def _instance_new(study: Study, series: Series, entry: _Entry, *, minimal: bool)
     )
 
 
+def _instances_insert(instances: Sequence[Instance]) -> None:
+    """Rows as `bulk_create` makes them, for a third of its time: it prepares each value of each row by itself, while
+    the receiving threads wait for the interpreter. Their primary keys are not asked for.
+    """
+    columns = [field for field in Instance._meta.concrete_fields if not field.primary_key]
+    names = ", ".join(connection.ops.quote_name(str(field.column)) for field in columns)
+    places = ", ".join(["%s"] * len(columns))
+    moments = [isinstance(field, models.DateTimeField) for field in columns]
+    adapt = connection.ops.adapt_datetimefield_value
+    rows = [
+        [
+            adapt(getattr(instance, field.attname)) if moment else getattr(instance, field.attname)
+            for field, moment in zip(columns, moments, strict=True)
+        ]
+        for instance in instances
+    ]
+    with connection.cursor() as cursor:
+        table = connection.ops.quote_name(Instance._meta.db_table)
+        cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", rows)  # noqa: S608 - names of our own
+
+
 def _series_count(instances: Iterable[Instance]) -> None:
     counts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for instance in instances:
@@ -353,8 +374,7 @@ def _study_update(study: Study, fresh: Sequence[tuple[Indexable, Instance]], *, 
     study.open_since = min([*received, *([study.open_since] if study.open_since else [])])
     study.source_ae_title = fresh[-1][1].source_ae_title
     if not minimal:
-        for item, _instance in fresh:
-            study_describe(study, item.header)
+        study_describe(study, (item.header for item, _instance in fresh))
         _conflict_tell(study, known_before=conflict)
     if study.state != StudyState.RECEIVING:
         study.state, study.state_since = StudyState.RECEIVING, min(received)

@@ -147,14 +147,14 @@ class Indexer:
                 words=f"{len(batch)} objects could not be indexed. They are kept; the next restart tries them again.",
             )
             return []
-        self._release(item for item in batch if item.spooled.path not in failed)
+        self._release(item for item in batch if item.spooled.location not in failed)
         failpoint("index.released")
         return []
 
     def _release(self, items: Iterable[Indexable]) -> None:
         for item in items:
             try:
-                self._intake.release(item.spooled.path)
+                self._intake.release(item.spooled.location)
             except SpoolError as error:  # it is indexed; the next recovery sees that by its key
                 logger.warning("object not released", extra={"error": error.code})
 

@@ -7,6 +7,7 @@ audit trail, that it keeps none of them.
 import logging
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 ALERT = "ingress-filters"
 TALLY_SECONDS = 10.0
+REFRESH_SECONDS = 0.2
 VALUE_CHARACTERS = 256
 _ELEMENT = re.compile(r"\(?([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)?")
 _FIRST_GROUP, _LAST_TAG = 0x0008, tags.PIXEL_DATA - 1
@@ -103,6 +105,7 @@ class Ingress:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._setting: Any = []
+        self._asked_until = 0.0
         self._filters: tuple[Filter, ...] = ()
         self._keep: Mapping[int, bytes] = tags.INDEX_VRS
         self._tally: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
@@ -130,6 +133,10 @@ class Ingress:
             self._write()
 
     def _refresh(self) -> None:
+        now = time.monotonic()
+        if now < self._asked_until:
+            return
+        self._asked_until = now + REFRESH_SECONDS
         setting = option("INGRESS.FILTERS")
         if setting == self._setting:
             return

@@ -53,14 +53,19 @@ def quarantine_take(
     code: str,
     reason: str,
     now: datetime | None = None,
-) -> QuarantinedObject:
+) -> QuarantinedObject | None:
     """On return the refused bytes at `path` are counted, and kept durably unless STORAGE.QUARANTINE_GB is used up.
 
     One row and one file for each content. Everything beyond the quota is counted all the same, with an alert: what was
-    kept before is never thrown away for it. May be repeated after a crash; then it is counted once more.
+    kept before is never thrown away for it. Beyond STORAGE.QUARANTINE_OBJECTS a new content gets no row either (None),
+    so that no peer can fill the database. May be repeated after a crash; then it is counted once more.
     Raises SpoolError, and the database's errors: the caller keeps the bytes where they are.
     """
     moment = now or time_now()
+    if _is_one_too_many(sha256):
+        _tell_full()
+        logger.warning("object refused and not recorded", extra={"code": code, "bytes": size_bytes})
+        return None
     with transaction.atomic():
         row = _row(origin, sha256=sha256, size_bytes=size_bytes, code=code, reason=reason, moment=moment)
         full = row.state == QuarantineState.OPEN and not _keep(store, path, row)
@@ -75,18 +80,32 @@ def quarantine_take(
     if row.state == QuarantineState.OPEN:
         _tell()
     if full:
-        alert_open(
-            ALERT_FULL,
-            code="quarantine-full",
-            words="The quarantine is full: refused objects are counted, but their bytes are not kept. Decide about "
-            "those that are there, or raise STORAGE.QUARANTINE_GB.",
-            link=LINK,
-        )
+        _tell_full()
     logger.warning(
         "object quarantined",
         extra={"quarantine_id": row.pk, "code": code, "bytes": size_bytes, "kept": row.kept},
     )
     return row
+
+
+def _is_one_too_many(sha256: str) -> bool:
+    if QuarantinedObject.objects.filter(sha256=sha256).exists():
+        return False
+    return _open_count() >= option("STORAGE.QUARANTINE_OBJECTS")
+
+
+def _open_count() -> int:
+    return QuarantinedObject.objects.filter(state=QuarantineState.OPEN).count()
+
+
+def _tell_full() -> None:
+    alert_open(
+        ALERT_FULL,
+        code="quarantine-full",
+        words="The quarantine is full: more refused objects are not kept. Decide about those that are there, or raise "
+        "STORAGE.QUARANTINE_GB or STORAGE.QUARANTINE_OBJECTS.",
+        link=LINK,
+    )
 
 
 def _tell() -> None:
@@ -192,7 +211,8 @@ def quarantine_alerts_heal() -> None:
         alert_heal(ALERT)
         if _any_open():  # one came between the two
             _tell()
-    if quarantine_bytes() < option("STORAGE.QUARANTINE_GB") * GIB:
+    room = quarantine_bytes() < option("STORAGE.QUARANTINE_GB") * GIB
+    if room and _open_count() < option("STORAGE.QUARANTINE_OBJECTS"):
         alert_heal(ALERT_FULL)
 
 

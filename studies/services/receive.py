@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from django.db import DatabaseError
@@ -29,7 +30,7 @@ __all__ = ["Arrival", "Index", "Indexable", "InstanceReceiver", "ReceiveError", 
 MISMATCHES = frozenset({"instance-uid-differs", "class-uid-differs"})
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Arrival:
     """What is known of an object beside its data set: from the command, the context and the association."""
 
@@ -43,7 +44,7 @@ class Arrival:
     context_sop_class_uid: str = ""  # what the presentation context was accepted for, where there was one
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Indexable:
     """A durable object that the index does not know yet."""
 
@@ -229,6 +230,7 @@ def _meta(arrival: Arrival) -> bytes:
     )
 
 
+@lru_cache(maxsize=256)
 def _ae_title(title: str) -> str:
     """A title that the file meta may not hold is left out: nobody's object is refused for its sender's name."""
     try:

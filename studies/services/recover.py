@@ -13,8 +13,10 @@ from gateway_project.core.services.alerts import alert_heal, alert_open
 from studies.dicom.errors import DatasetError
 from studies.dicom.header import Header
 from studies.dicom.part10 import FileMeta, file_meta_read
+from studies.dicom.recovery import file_mark
 from studies.dicom.scan import DatasetScanner
 from studies.dicom.spool import Abandoned, SpooledObject, SpoolError, Store, abandoned, file_hash
+from studies.models import QuarantineState
 from studies.services.index import ALERT as INDEX_ALERT
 from studies.services.index import index_objects
 from studies.services.indexer import ALERT as INDEXER_ALERT
@@ -113,7 +115,7 @@ def _adopt(dead: Abandoned, store: Store, paths: list[Path], result: Recovered) 
         result.left += len(items)
         return
     for item in items:
-        if item.spooled.path not in failed:
+        if item.spooled.location not in failed:
             dead.release(item.spooled.path)
     result.adopted += len(items) - len(failed)
     result.left += len(failed)
@@ -121,9 +123,11 @@ def _adopt(dead: Abandoned, store: Store, paths: list[Path], result: Recovered) 
 
 def _refused(dead: Abandoned, store: Store, path: Path, error: DatasetError, result: Recovered) -> None:
     try:
-        _quarantine(store, path, error)
+        kept = _quarantine(store, path, error)
     except (SpoolError, OSError) as failed:
         logger.error("abandoned object not quarantined", extra=_about(path, failed))  # noqa: TRY400
+        kept = False
+    if not kept:
         result.left += 1
         return
     dead.release(path)
@@ -135,14 +139,22 @@ def _about(path: Path, error: SpoolError | OSError) -> dict[str, object]:
 
 
 def object_read(path: Path) -> Indexable:
-    """Everything the index needs, from the file alone: its meta tells the AE titles, its data set the rest."""
+    """Everything the index needs, from the file alone: its meta tells the AE titles, its data set the rest.
+
+    Raises DatasetError: what it says, or "object-damaged" for one that is no longer what its mark says.
+    """
     with path.open("rb") as stream:
         meta = file_meta_read(stream)
         header = _scan(stream, meta)
+        stream.seek(0)
+        before_dataset = stream.read(meta.dataset_offset)
     identity_check(header, sop_class_uid=meta.sop_class_uid, sop_instance_uid=meta.sop_instance_uid)
     sha256, size_bytes = file_hash(path, meta.dataset_offset)
+    mark = file_mark(path)
+    if mark is not None and not mark.fits(sha256=sha256, size_bytes=size_bytes, meta=before_dataset):
+        raise DatasetError("object-damaged")
     spooled = SpooledObject(
-        path=path, instance_key=path.stem, size_bytes=size_bytes, sha256=sha256, meta_bytes=meta.dataset_offset
+        location=str(path), instance_key=path.stem, size_bytes=size_bytes, sha256=sha256, meta_bytes=meta.dataset_offset
     )
     return Indexable(spooled, header, _arrival(meta), now())
 
@@ -167,8 +179,11 @@ def _scan(stream: BinaryIO, meta: FileMeta) -> Header:
     return scanner.finish()
 
 
-def _quarantine(store: Store, path: Path, error: DatasetError) -> None:
-    """Under the hash of its data set where the file meta can be read, as a receiver would have kept it."""
+def _quarantine(store: Store, path: Path, error: DatasetError) -> bool:
+    """Under the hash of its data set where the file meta can be read, as a receiver would have kept it.
+
+    False when the quarantine has no room: perhaps it was acknowledged once, so it stays where it is.
+    """
     origin, offset = Arrival("", "", "", "", "", "", ""), 0
     try:
         with path.open("rb") as stream:
@@ -177,4 +192,5 @@ def _quarantine(store: Store, path: Path, error: DatasetError) -> None:
     except DatasetError:
         logger.warning("abandoned object has no readable file meta", extra={"instance_key": path.stem})
     sha256, size_bytes = file_hash(path, offset)
-    quarantine_take(store, path, origin, sha256=sha256, size_bytes=size_bytes, code=error.code, reason=str(error))
+    row = quarantine_take(store, path, origin, sha256=sha256, size_bytes=size_bytes, code=error.code, reason=str(error))
+    return row is not None and (row.kept or row.state != QuarantineState.OPEN)

@@ -69,9 +69,17 @@ def deaths(gateway: Gateway) -> int:
 
 
 def incoming(gateway: Gateway) -> list[Path]:
-    """Objects and parts that are not indexed yet."""
+    """Objects and beginnings of objects that are not indexed yet."""
     found = [Path(folder) / name for folder, _folders, names in os.walk(gateway.store / "incoming") for name in names]
-    return [path for path in found if path.suffix in (".dcm", ".part")]
+    return [path for path in found if path.suffix == ".dcm" or (path.suffix == ".slot" and size_of(path) > 0)]
+
+
+def size_of(path: Path) -> int:
+    """0 also when it has gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def crash_round(gateway: Gateway, folder: Path, failpoint: str, *, passes: int) -> None:

@@ -43,7 +43,7 @@ def fill():
             kept.append(house.receive(f"1.2.3.{len(kept)}", pixels=bytes(size)).spooled)
     except ReceiveError as error:
         return error.code, error.busy
-print(fill(), len(kept) > 3, len(list(house.store.root.rglob("*.part"))))
+print(fill(), len(kept) > 3, sum(s.stat().st_size > 0 for s in house.store.root.rglob("*.slot")))
 print(all(one.path.stat().st_size == one.size_bytes + one.meta_bytes for one in kept))
 before = len(kept)
 for filler in fillers:
@@ -66,16 +66,16 @@ def test_s01_s02_disk_or_inodes_full_in_mid_write(tmp_path: Path, options: str, 
 def test_s04_slow_flush_delays_its_own_sender_and_loses_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one object's flush hangs, another sender is answered; Success comes only after the flush."""
     house.receive("1.2.3.0")
-    hanging, go_on, real = threading.Event(), threading.Event(), os.fsync
+    hanging, go_on, real = threading.Event(), threading.Event(), os.fdatasync
     slow = threading.local()
 
-    def fsync(fd: int) -> None:
+    def flush(fd: int) -> None:
         if getattr(slow, "yes", False):
             hanging.set()
             go_on.wait(30)
         real(fd)
 
-    monkeypatch.setattr(spool_module.os, "fsync", fsync)
+    monkeypatch.setattr(spool_module.os, "fdatasync", flush)
     answered: list[str] = []
 
     def send() -> None:

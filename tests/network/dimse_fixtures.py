@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
     raise AssertionError("what was waited for did not happen")
 
 
-@dataclass(frozen=True)
+@dataclass
 class WholeRequest(StoreRequest):
     """A request with all of its data set."""
 

@@ -45,6 +45,11 @@ def arrival(instance: str = "1.2.3.1", **fields: str) -> Arrival:
     return Arrival(**values | fields)
 
 
+def holds_something(path: Path) -> bool:
+    """Neither a directory, nor a lock, nor a slot that nobody has used yet."""
+    return path.is_file() and path.name != "lock" and (path.suffix != ".slot" or path.stat().st_size > 0)
+
+
 class House:
     """One receiver process's part of a store. What it receives waits in `waiting`, durable and without a row."""
 
@@ -76,7 +81,7 @@ class House:
         result = index_objects(self.store, batch)
         self.waiting = [item for item in self.waiting if item not in batch]
         for item in batch:
-            if item.spooled.path not in result.failed:
+            if item.spooled.location not in result.failed:
                 self.intake.release(item.spooled.path)
         return result
 
@@ -95,7 +100,7 @@ class House:
 
     def files(self, below: str) -> set[str]:
         found = (self.store.root / below).rglob("*")
-        return {str(path.relative_to(self.store.root)) for path in found if path.is_file() and path.name != "lock"}
+        return {str(path.relative_to(self.store.root)) for path in found if holds_something(path)}
 
     def data_set_of(self, instance: Instance) -> bytes:
         """The bytes that the row's file holds behind its meta."""

@@ -330,7 +330,7 @@ def test_object_that_cannot_be_indexed_at_all_is_kept_and_told_of(
     items = [house.receive(f"1.2.3.{number}") for number in range(5)]
     spoil(monkeypatch, bad="1.2.3.2", even_minimal=True)
     result = house.index()
-    assert (result.created, result.failed) == (4, {items[2].spooled.path})
+    assert (result.created, result.failed) == (4, {items[2].spooled.location})
     assert items[2].spooled.path.exists()
     assert alerts() == {"index-failed"}
 
@@ -339,7 +339,7 @@ def test_object_whose_incoming_file_vanished_holds_up_nobody(house: House) -> No
     items = [house.receive(f"1.2.3.{number}") for number in range(5)]
     items[1].spooled.path.unlink()
     result = house.index()
-    assert (result.created, result.failed) == (4, {items[1].spooled.path})
+    assert (result.created, result.failed) == (4, {items[1].spooled.location})
     assert alerts() == {"index-failed"}
     house.check()
 

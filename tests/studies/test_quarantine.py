@@ -35,7 +35,7 @@ def refused(tmp_path: Path) -> Path:
 def take(
     house: House, path: Path, sha256: str = A, *, seconds: float = 0, code: str = "dataset-truncated", **fields: str
 ) -> QuarantinedObject:
-    return quarantine_take(
+    row = quarantine_take(
         house.store,
         path,
         arrival(**fields),
@@ -45,6 +45,8 @@ def take(
         reason="It ends too soon.",
         now=NOW + dt.timedelta(seconds=seconds),
     )
+    assert row is not None
+    return row
 
 
 def open_alerts() -> set[str]:
@@ -107,6 +109,18 @@ def test_full_quarantine_counts_without_keeping_and_says_so(
     assert open_alerts() == {"quarantined"}
     assert take(house, refused, B).kept
     assert house.files("quarantine") == {f"quarantine/{B}.bin"}
+
+
+def test_no_peer_can_fill_the_database(house: House, refused: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_STORAGE__QUARANTINE_OBJECTS", "1")
+    first = take(house, refused)
+    assert quarantine_take(house.store, refused, arrival(), sha256=B, size_bytes=7, code="x", reason="") is None
+    assert QuarantinedObject.objects.count() == AuditEvent.objects.count() == 1
+    assert open_alerts() == {"quarantined", "quarantine-full"}
+    assert take(house, refused).count == 2  # what is known is counted as ever
+    quarantine_discard(first, actor="user:anna", store=house.store)
+    assert open_alerts() == set()
+    assert take(house, refused, B).kept
 
 
 def test_discarding_removes_the_file_after_the_row_says_so(house: House, refused: Path) -> None:

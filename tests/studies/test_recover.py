@@ -68,10 +68,43 @@ def test_file_alone_tells_all_that_the_receiver_knew(house: House) -> None:
 
 def test_parts_were_never_acknowledged_and_go(house: House) -> None:
     parts = [house.intake.begin() for _ in range(3)]
-    parts[0].write(content())
+    parts[0].write(bytes(300_000))  # some of it is on the disk already
     house.receive()
     house.dies()
-    recovered(house, parts=3, adopted=1)
+    recovered(house, parts=1, adopted=1)
+    assert not list(house.store.incoming.iterdir())
+
+
+def test_whole_object_whose_own_name_a_power_cut_lost_is_adopted(house: House) -> None:
+    item = house.receive()
+    item.spooled.path.rename(item.spooled.path.with_suffix(".slot"))
+    house.dies()
+    recovered(house, adopted=1)
+    assert Instance.objects.get().sha256 == item.spooled.sha256
+    house.check()
+
+
+@pytest.mark.parametrize("place", ["meta", "pixels"])
+def test_object_that_is_not_what_its_mark_says_is_never_adopted(house: House, place: str) -> None:
+    """A block that never reached the disk although the mark did: the data set still ends where it should."""
+    item = house.receive(pixels=b"\xab" * 5000)
+    raw = bytearray(item.spooled.path.read_bytes())
+    at = raw.index(b"CT_1") if place == "meta" else len(raw) - 100
+    raw[at] ^= 1
+    item.spooled.path.write_bytes(raw)
+    house.dies()
+    recovered(house, quarantined=1)
+    assert QuarantinedObject.objects.get().code == "object-damaged"
+    assert not Instance.objects.exists()
+
+
+def test_stored_file_begins_with_nothing(house: House) -> None:
+    for number in range(3):
+        house.receive(f"1.2.3.{number}", pixels=bytes(300_000 * number))
+    house.index()
+    for row in Instance.objects.all():
+        with house.store.open(row.path) as stream:
+            assert stream.read(132) == bytes(128) + b"DICM"
 
 
 def test_object_that_is_indexed_already_is_only_released(house: House) -> None:
@@ -93,7 +126,20 @@ def test_object_that_cannot_be_read_is_quarantined_under_the_hash_of_what_was_se
     row = QuarantinedObject.objects.get()
     assert (row.code, row.source_ae_title, row.size_bytes) == ("dataset-truncated", "CT_1", len(content()) - 3)
     assert house.files("quarantine") == {f"quarantine/{row.sha256}.bin"}
-    assert (house.store.root / "quarantine" / f"{row.sha256}.bin").read_bytes() == raw[:-3]
+    assert (house.store.root / "quarantine" / f"{row.sha256}.bin").read_bytes() == bytes(128) + raw[128:-3]
+
+
+def test_object_for_which_the_quarantine_has_no_room_stays_where_it_is(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = house.receive()
+    item.spooled.path.write_bytes(item.spooled.path.read_bytes()[:-3])
+    house.dies()
+    monkeypatch.setenv("GATEWAY_STORAGE__QUARANTINE_GB", "0")
+    assert spool_recover(house.store).left == 1
+    assert item.spooled.path.exists()
+    monkeypatch.undo()
+    recovered(house, quarantined=1)
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", bytes(128) + b"DICM", bytes(200)])

@@ -1,6 +1,7 @@
 """The spool as its callers see it: what is durable, refused, left behind. Crashes are in test_spool_crash.py."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from studies.dicom.errors import DicomError
+from studies.dicom.mark import mark_read
 from studies.dicom.spool import Intake, SpooledObject, SpoolError, Store, file_hash
+from tests.studies.house import holds_something
 
 META = b"\0" * 128 + b"DICM" + b"meta"
 STUDY, SERIES = "aa" * 8, "bb" * 8
@@ -41,7 +44,11 @@ def receive(intake: Intake, data: bytes = b"dataset") -> SpooledObject:
 
 
 def files(root: Path) -> list[str]:
-    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if not p.is_dir() and p.name != "lock")
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if holds_something(p))
+
+
+def slots(intake: Intake) -> list[Path]:
+    return list(Path(intake._directory.path).rglob("*.slot"))
 
 
 def open_descriptors() -> int:
@@ -63,6 +70,12 @@ def test_object_is_whole_and_hashed_as_on_the_wire(store: Store, intake: Intake)
     part.write(memoryview(b"two"))
     assert part.size_bytes == 6
     kept = part.commit()
+    raw = kept.path.read_bytes()
+    assert raw[128:] == META[128:] + b"onetwo"
+    mark = mark_read(raw[:128], kept.instance_key)
+    assert mark is not None
+    assert mark.fits(sha256=kept.sha256, size_bytes=6, meta=META)
+    store.unmark([kept.path])
     assert kept.path.read_bytes() == META + b"onetwo"
     assert kept.path.name == f"{kept.instance_key}.dcm"
     assert (kept.sha256, kept.size_bytes, kept.meta_bytes) == (hashlib.sha256(b"onetwo").hexdigest(), 6, len(META))
@@ -73,23 +86,31 @@ def test_object_is_whole_and_hashed_as_on_the_wire(store: Store, intake: Intake)
 def test_every_flush_comes_before_success(store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     receive(intake)  # so that the batch is there
     steps: list[str] = []
-    fsync, rename = os.fsync, os.rename
+    flush, rename, pwrite = os.fdatasync, os.rename, os.pwrite
 
-    def recording_fsync(fd: int) -> None:
-        steps.append("fsync " + Path(f"/proc/self/fd/{fd}").readlink().suffix)
-        fsync(fd)
+    def recording_pwrite(fd: int, data: bytes, offset: int) -> int:
+        steps.append(f"write at {offset}")
+        return pwrite(fd, data, offset)
+
+    def recording_flush(fd: int) -> None:
+        steps.append("flush " + Path(f"/proc/self/fd/{fd}").readlink().suffix)
+        flush(fd)
 
     def recording_rename(*args: str, **options: int) -> None:
         steps.append("rename")
         rename(*args, **options)
 
-    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "pwrite", recording_pwrite)
+    monkeypatch.setattr(os, "fdatasync", recording_flush)
     monkeypatch.setattr(os, "rename", recording_rename)
     receive(intake)
-    assert steps == ["fsync .part", "rename", "fsync "]  # the last is the batch's directory
+    assert steps == ["write at 0", "flush .slot", "rename"]
+    steps.clear()
+    receive(intake, bytes(600_000))  # the mark, which says that all of it is there, is the last to be written
+    assert steps == ["write at 0", "write at 262144", "write at 524288", "write at 0", "flush .slot", "rename"]
 
 
-def test_new_batch_is_flushed_into_its_parent(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_and_their_batch_are_durable_before_use(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
     fsync = os.fsync
 
@@ -98,30 +119,26 @@ def test_new_batch_is_flushed_into_its_parent(intake: Intake, monkeypatch: pytes
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", recording)
-    receive(intake)
-    assert flushed[0] == intake.owner
-    assert flushed[-1] == "00000001"
+    part = intake.begin()
+    assert flushed == [intake.owner, "00000001"]
+    part.abort()
 
 
-@pytest.mark.parametrize("failing", ["part", "directory"])
-def test_failed_fsync_refuses_the_object_and_is_never_repeated(
-    store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch, failing: str
+def test_failed_flush_refuses_the_object_and_is_never_repeated(
+    store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = receive(intake)
     part = intake.begin()
+    part.write_meta(META)
     part.write(b"lost")
     sibling = intake.begin()  # of the same batch, still on its way
     calls: list[int] = []
-    fsync = os.fsync
 
     def broken(fd: int) -> None:
-        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-        if is_directory == (failing == "directory"):
-            calls.append(fd)
-            raise OSError(errno.EIO, "injected")
-        fsync(fd)
+        calls.append(fd)
+        raise OSError(errno.EIO, "injected")
 
-    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(os, "fdatasync", broken)
     with pytest.raises(SpoolError) as caught:
         part.commit()
     assert (code_of(caught), caught.value.permanent) == ("spool-io", False)
@@ -129,14 +146,40 @@ def test_failed_fsync_refuses_the_object_and_is_never_repeated(
     monkeypatch.undo()
     with pytest.raises(SpoolError):
         part.commit()
-    if failing == "directory":  # the kernel reports an error once only: no later flush there can be believed
-        with pytest.raises(SpoolError):
-            sibling.commit()
-        assert receive(intake).path.parent != kept.path.parent
-    else:
-        sibling.commit()
+    sibling.commit()
     assert kept.path.exists()
     assert not [name for name in files(store.root) if part.instance_key in name]
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_007, 262_008, 262_009, 300_000, 524_288, 1_000_001])
+def test_every_size_is_written_as_it_came(store: Store, intake: Intake, size: int) -> None:
+    """Around one buffer (256 KiB, file meta included) and several; the pieces are of a peer's choosing."""
+    data = bytes(os.urandom(997) * (size // 997 + 1))[:size]
+    part = intake.begin()
+    part.write_meta(META)
+    for at in range(0, size, 130_001):
+        part.write(memoryview(data)[at : at + 130_001])
+    kept = part.commit()
+    assert (kept.size_bytes, kept.sha256) == (size, hashlib.sha256(data).hexdigest())
+    store.unmark([kept.location])
+    assert kept.path.read_bytes() == META + data
+
+
+def test_file_system_without_direct_writes_serves_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fcntl.fcntl
+
+    def refusing(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "injected")
+        return real(fd, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", refusing)
+    intake = Intake(store, owner="recv")
+    kept = receive(intake, bytes(700_000))
+    assert kept.path.read_bytes()[128:] == META[128:] + bytes(700_000)
+    intake.release(kept.path)
+    intake.close()
+    assert list(store.incoming.iterdir()) == []
 
 
 def test_abort_leaves_nothing_and_may_follow_anything(store: Store, intake: Intake) -> None:
@@ -159,6 +202,7 @@ def test_abort_leaves_nothing_and_may_follow_anything(store: Store, intake: Inta
 
 def test_file_meta_after_the_dataset_is_refused(intake: Intake) -> None:
     with intake.begin() as part:
+        part.write_meta(META)
         part.write(b"dataset")
         with pytest.raises(SpoolError) as caught:
             part.write_meta(META)
@@ -263,42 +307,12 @@ def test_eight_threads_receive_at_once(store: Store) -> None:
     for one, data in everything:
         name = store.object_name(STUDY, SERIES, one.instance_key)
         path = one.path if one.path.exists() else store.root / name
-        assert path.read_bytes() == META + data
+        assert path.read_bytes()[128:] == META[128:] + data
     for one, _ in everything:
         intake.release(one.path)
     intake.close()
     assert list(store.incoming.iterdir()) == []
     assert len(files(store.root / "objects")) == 104
-
-
-def test_sibling_flush_counts_only_if_it_began_after_the_rename(
-    intake: Intake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receive(intake)
-    entered, leave, flushes = threading.Event(), threading.Event(), []
-    fsync = os.fsync
-
-    def slow(fd: int) -> None:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            flushes.append(fd)
-            if len(flushes) == 1:
-                entered.set()
-                leave.wait(20)
-        fsync(fd)
-
-    monkeypatch.setattr(os, "fsync", slow)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(receive, intake)
-        assert entered.wait(20)
-        second = pool.submit(receive, intake)  # renames while the first flush is under way
-        part_gone = threading.Event()
-        while not part_gone.wait(0.001):
-            if len(list((first_batch(intake)).glob("*.dcm"))) == 3:
-                part_gone.set()
-        leave.set()
-        first.result()
-        second.result()
-    assert len(flushes) == 2
 
 
 def first_batch(intake: Intake) -> Path:
@@ -313,8 +327,9 @@ def test_file_size_limit_refuses_the_object_for_good(store: Store, intake: Intak
     part = intake.begin()
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        part.write(b"x" * 8192)
         with pytest.raises(SpoolError) as caught:
-            part.write(b"x" * 8192)
+            part.commit()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (code_of(caught), caught.value.permanent) == ("file-too-large", True)

@@ -40,6 +40,7 @@ def receive(number):
         kept = part.commit()
         say(f"ACK {kept.instance_key} {kept.sha256}")
         name = store.object_name("aa" * 8, "bb" * 8, kept.instance_key)
+        store.unmark([kept.path])
         store.place(kept.path, name)
         store.sync([name])
         os.write(rows, name.encode() + b"\\n")
@@ -94,6 +95,7 @@ class Aftermath:
                     self.found.append(path.stem)
                     if name not in self.rows():
                         self.without_row.append(path.stem)
+                        self.store.unmark([path])
                         self.store.place(path, name)
                         self.store.sync([name])
                         with self.journal.open("a") as journal:
@@ -110,15 +112,15 @@ class Aftermath:
         assert objects == self.rows()
         assert all((self.store.root / name).stat().st_nlink == 1 for name in objects)
         assert list(self.store.incoming.iterdir()) == []
-        assert list(self.store.root.rglob("*.part")) == []
+        assert list(self.store.root.rglob("*.slot")) == []
 
 
 @pytest.mark.parametrize(
     ("failpoint", "acks", "parts", "found", "without_row"),
     [
-        ("spool.begun", 1, 1, 0, 0),
-        ("spool.written", 1, 1, 0, 0),
-        ("spool.fsynced", 1, 1, 0, 0),
+        ("spool.begun", 1, 0, 0, 0),  # a slot that holds nothing is no part
+        ("spool.written", 1, 0, 0, 0),
+        ("spool.fsynced", 1, 0, 1, 1),  # its mark says that it is whole
         ("spool.renamed", 1, 0, 1, 1),  # whole and adopted, though its sender will send it again
         ("spool.durable", 1, 0, 1, 1),
         ("spool.placed", 2, 0, 1, 1),
@@ -145,6 +147,7 @@ def test_kill_between_row_and_release_finds_the_row(tmp_path: Path) -> None:
     output, _ = child.communicate(timeout=60)
     after = Aftermath(tmp_path)
     (dead,) = abandoned(after.store)
+    dead.discard_parts()
     (path,) = dead.objects()
     name = after.store.object_name(STUDY, SERIES, path.stem)
     with after.journal.open("a") as journal:

@@ -1,0 +1,276 @@
+"""One object on its way in: gathered in a buffer, hashed, written past the page cache, marked whole, flushed once."""
+
+import errno
+import fcntl
+import hashlib
+import logging
+import mmap
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from gateway_project.core.failpoint import failpoint
+
+from .durable import SpoolError, pwrite_all, spool_error
+from .mark import MARK_BYTES, mark_make
+
+logger = logging.getLogger(__name__)
+
+BUFFER_BYTES: Final = 256 * 1024
+BLOCK_BYTES: Final = 4096
+"""What a direct write is a multiple of: no disk in use has larger blocks."""
+SLOT_SUFFIX: Final = ".slot"
+OBJECT_SUFFIX: Final = ".dcm"
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledObject:
+    """A durable file in the spool. `size_bytes` and `sha256` are the data set's, as it came over the wire."""
+
+    location: str
+    instance_key: str
+    size_bytes: int
+    sha256: str
+    meta_bytes: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
+
+
+class Buffers:
+    """Page-aligned memory for objects on their way in, used again and again: first touches are dear. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._free: deque[mmap.mmap] = deque(maxlen=64)
+
+    def take(self) -> mmap.mmap:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return mmap.mmap(-1, BUFFER_BYTES)
+
+    def give(self, buffer: mmap.mmap) -> None:
+        """Nobody uses it any more."""
+        self._free.append(buffer)
+
+
+class Batch(Protocol):
+    """What a part file needs of the directory in which its slot lies."""
+
+    path: str
+    fd: int
+    direct: bool
+
+    def flush(self) -> None:
+        """Names made in the directory before this call survive a power cut. OSError."""
+
+
+class PartFile:
+    """One object on its way in, used by one thread. Whatever fails removes the part; nothing was promised for it.
+
+    Memory is constant: one buffer. What fits into it goes to the page cache; more than that is written directly, so
+    that a large study does not drive the index out of memory, and its first and last block alone stay cached.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_buffer",
+        "_buffers",
+        "_digest",
+        "_fd",
+        "_filled",
+        "_head",
+        "_leaf",
+        "_meta",
+        "_on_end",
+        "_view",
+        "_written",
+        "instance_key",
+        "meta_bytes",
+        "size_bytes",
+    )
+
+    def __init__(
+        self,
+        batch: Batch,
+        instance_key: str,
+        fd: int,
+        *,
+        buffers: Buffers,
+        on_end: Callable[[str | None], None],
+    ) -> None:
+        """`on_end` hears once of the end: the name under which the object is durable, or None."""
+        self._batch = batch
+        self._buffers = buffers
+        self._on_end = on_end
+        self._fd = fd
+        self._leaf = instance_key + SLOT_SUFFIX
+        self._digest = hashlib.sha256()
+        self._buffer = buffers.take()
+        self._view = memoryview(self._buffer)
+        self._filled = 0
+        self._written = 0  # bytes of the file that have left the buffer
+        self._head = bytearray()  # the first block, when it has
+        self._meta = b""
+        self.instance_key = instance_key
+        self.size_bytes = 0
+        self.meta_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.abort()
+
+    def write_meta(self, data: bytes) -> None:
+        """Preamble and file meta are written, before the dataset; they count neither in the hash nor in the size."""
+        if self.size_bytes or self.meta_bytes or len(data) > BUFFER_BYTES:
+            raise SpoolError("spool-misused", "the file meta comes once, before the dataset")
+        self._check_open()
+        self._view[: len(data)] = data
+        self._meta = data
+        self._filled = self.meta_bytes = len(data)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """These bytes of the dataset are taken, not yet durable. SpoolError `disk-full` and others."""
+        self._check_open()
+        size, filled = len(data), self._filled
+        self.size_bytes += size
+        if filled + size < BUFFER_BYTES:
+            self._view[filled : filled + size] = data
+            self._filled = filled + size
+            return
+        rest = memoryview(data)
+        while rest:
+            piece = rest[: BUFFER_BYTES - self._filled]
+            self._view[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            rest = rest[len(piece) :]
+            if self._filled == BUFFER_BYTES:
+                self._spill()
+
+    def _check_open(self) -> None:
+        if not self._leaf:
+            raise SpoolError("spool-misused", "this object is committed or aborted")
+
+    def _hash(self) -> None:
+        """What the buffer holds of the data set."""
+        self._digest.update(self._view[0 if self._written else self.meta_bytes : self._filled])
+
+    def _spill(self) -> None:
+        """A full buffer leaves for the disk."""
+        self._hash()
+        try:
+            if not self._written:
+                self._head += self._view[:BLOCK_BYTES]
+                self._direct(on=True)
+            pwrite_all(self._fd, self._view, self._written)
+        except OSError as exc:
+            self.abort()
+            raise spool_error(exc, step="writing an object") from exc
+        self._written += BUFFER_BYTES
+        self._filled = 0
+
+    def _direct(self, *, on: bool) -> None:
+        if self._batch.direct:
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, os.O_DIRECT if on else 0)
+
+    def commit(self) -> SpooledObject:
+        """The object is whole and durable, and says so itself: Success may be sent (PS3.4 B.2.3).
+
+        After a crash the file is found under its slot's name or its own, with its mark (`mark.py`). One without file
+        meta has no room for a mark: its own name says it, and is flushed. SpoolError if any step failed; then the
+        object is gone, and a failed flush is not tried again: the kernel may have dropped what it could not write.
+        """
+        self._check_open()
+        name, batch = self.instance_key + OBJECT_SUFFIX, self._batch
+        marked = self.meta_bytes >= MARK_BYTES
+        self._hash()
+        try:
+            failpoint("spool.written")
+            self._write_rest(marked=marked)
+            os.fdatasync(self._fd)
+            failpoint("spool.fsynced")
+            self._close()
+            os.rename(self._leaf, name, src_dir_fd=batch.fd, dst_dir_fd=batch.fd)
+            self._leaf = name
+            failpoint("spool.renamed")
+            if not marked:
+                batch.flush()
+        except OSError as exc:
+            self.abort()
+            raise spool_error(exc, step="making an object durable") from exc
+        failpoint("spool.durable")
+        spooled = SpooledObject(
+            location=f"{batch.path}/{name}",
+            instance_key=self.instance_key,
+            size_bytes=self.size_bytes,
+            sha256=self._digest.hexdigest(),
+            meta_bytes=self.meta_bytes,
+        )
+        self._leaf = ""
+        self._over(name)
+        return spooled
+
+    def _write_rest(self, *, marked: bool) -> None:
+        """The buffer's rest, and the mark: in one write if nothing has left before."""
+        mark = b""
+        if marked:
+            digest = self._digest.digest()
+            mark = mark_make(self.instance_key, meta=self._meta, size_bytes=self.size_bytes, digest=digest)
+        if not self._written:
+            self._view[: len(mark)] = mark
+            pwrite_all(self._fd, self._view[: self._filled], 0)
+            return
+        self._direct(on=False)
+        pwrite_all(self._fd, self._view[: self._filled], self._written)
+        if mark:
+            self._head[:MARK_BYTES] = mark
+            pwrite_all(self._fd, self._head, 0)
+
+    def abort(self) -> None:
+        """The part is gone, or a warning says why not; nothing happens after `commit`. Never raises."""
+        leaf, self._leaf = self._leaf, ""
+        if not leaf:
+            return
+        for step in (self._close, lambda: os.unlink(leaf, dir_fd=self._batch.fd)):
+            try:
+                step()
+            except OSError as exc:
+                logger.warning("spool.part.not_removed", extra={"errno": exc.errno})
+        self._over(None)
+
+    def _over(self, durable_name: str | None) -> None:
+        self._view.release()
+        self._buffers.give(self._buffer)
+        self._on_end(durable_name)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def direct_writes_work(directory_fd: int, leaf: str) -> bool:
+    """Whether this directory's file system takes writes past the page cache; `leaf` names a file made for the trial.
+
+    OSError when nothing can be written there at all.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(leaf, flags, 0o600, dir_fd=directory_fd)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_DIRECT)
+        with mmap.mmap(-1, BLOCK_BYTES) as block:
+            return os.pwrite(fd, block, 0) == BLOCK_BYTES
+    except OSError as exc:
+        if exc.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY):
+            return False
+        raise
+    finally:
+        os.close(fd)
+        os.unlink(leaf, dir_fd=directory_fd)

@@ -1,0 +1,126 @@
+"""Slots, made before they are needed, and the marks that say of a file that it is whole."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from studies.dicom.mark import mark_read
+from studies.dicom.spool import Intake, SpoolError, Store
+from tests.studies.test_spool import META, code_of, first_batch, receive, slots
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def intake(store: Store) -> Iterator[Intake]:
+    made = Intake(store, owner="recv", batch_objects=4)
+    yield made
+    made.close()
+
+
+def fsync_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, calls = os.fsync, []
+
+    def broken(fd: int) -> None:
+        calls.append(fd)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, "injected")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", broken)
+
+
+def test_batch_whose_directory_could_not_be_flushed_takes_no_more_objects(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reports an error once only: no later flush there can be believed."""
+    intake._batch_objects = 100
+    kept = [receive(intake) for _ in range(4)]  # the first slots are used up
+    fsync_fails_once(monkeypatch)
+    with pytest.raises(SpoolError) as caught:
+        intake.begin()
+    assert code_of(caught) == "spool-io"
+    assert receive(intake).path.parent != kept[0].path.parent
+    assert all(one.path.exists() for one in kept)
+    assert {slot.parent.name for slot in slots(intake)} == {"00000002"}
+
+
+def test_object_without_meta_is_named_durably_because_it_bears_no_mark(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(intake)
+    part, sibling = intake.begin(), intake.begin()
+    for one in (part, sibling):
+        one.write(b"what a peer sent, for the quarantine")
+    fsync_fails_once(monkeypatch)
+    with pytest.raises(SpoolError):
+        part.commit()
+    with pytest.raises(SpoolError):
+        sibling.commit()
+    assert not list(first_batch(intake).glob(f"{part.instance_key}*"))
+
+
+def test_marks_go_only_when_the_names_they_stood_for_are_durable(
+    store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [receive(intake), receive(intake)]
+    fsync_fails_once(monkeypatch)
+    for _ in range(2):
+        with suppress(SpoolError):
+            store.unmark(one.path for one in kept)
+        assert all(mark_read(one.path.read_bytes(), one.instance_key) for one in kept)
+
+
+def test_mark_is_one_file_s_alone(store: Store, intake: Intake) -> None:
+    kept, other = receive(intake), receive(intake)
+    forged = kept.path.read_bytes()[:128] + META[128:] + b"dataset"
+    other.path.write_bytes(forged)
+    assert mark_read(forged, other.instance_key) is None
+    store.unmark([kept.path, other.path, other.path.with_name("ab" * 16 + ".dcm")])
+    assert (kept.path.read_bytes()[:128], other.path.read_bytes()) == (bytes(128), forged)
+    flipped = bytearray(receive(intake).path.read_bytes())
+    flipped[40] ^= 1
+    assert mark_read(bytes(flipped), kept.instance_key) is None
+
+
+def test_unused_slots_are_few_and_vanish(intake: Intake) -> None:
+    intake._batch_objects = 300
+    made = []
+    for _ in range(40):
+        intake.release(receive(intake).path)
+        made.append(len(slots(intake)))
+    assert (made[0], max(made)) == (3, 31)
+    batch = first_batch(intake)
+    intake.close()
+    assert not batch.exists()
+
+
+def test_slots_that_the_disk_grants_are_used(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive(intake)
+    for _ in range(3):
+        receive(intake)
+    opened, real = [], os.open
+
+    def scarce(path: str, flags: int, *args: object, **more: object) -> int:
+        if flags & os.O_CREAT:
+            opened.append(path)
+            if len(opened) > 2:
+                raise OSError(errno.ENOSPC, "injected")
+        return real(path, flags, *args, **more)  # type: ignore[arg-type]
+
+    intake._batch_objects = 100
+    monkeypatch.setattr(os, "open", scarce)
+    receive(intake)
+    receive(intake)
+    with pytest.raises(SpoolError) as caught:
+        intake.begin()
+    assert code_of(caught) == "disk-full"
