@@ -50,6 +50,20 @@ class _ConnectingSocket(socket.socket):
 
 
 class _RequestorSocket(AssociationSocket):
+    """Once connected it stays so for pynetdicom: a peer that answers and closes faster than the waiting thread wakes
+    would otherwise count as one that could not be reached, and its answer would not be looked at.
+    """
+
+    _was_connected = False
+
+    @property
+    def _is_connected(self) -> bool:
+        return self._was_connected
+
+    @_is_connected.setter
+    def _is_connected(self, connected: bool) -> None:
+        self._was_connected = self._was_connected or connected
+
     def _create_socket(self, address: AddressInformation) -> socket.socket:
         family = socket.AF_INET if address.is_ipv4 else socket.AF_INET6
         self.created = _ConnectingSocket(family, socket.SOCK_STREAM)
