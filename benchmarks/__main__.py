@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             names = [options.only] if options.only else list(PARTS)
             rows = run(folder, names, seconds=options.minutes * 60, rounds=rounds, quick=options.quick)
-        except (BenchmarkError, AssertionError, TimeoutExpired) as error:
+        except (BenchmarkError, AssertionError, TimeoutExpired, ConnectionError) as error:
             tell(f"benchmark failed: {error}")
             return 1
     tell(f"\nload      {load()} at the end\n\n{NOTES}\n\n{table(rows)}")

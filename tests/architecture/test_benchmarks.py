@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from benchmarks.associations import silent_still
 from benchmarks.objects import CT, SMALL, ObjectFactory, ObjectKind
 from benchmarks.peers import BenchmarkError, program
 from benchmarks.processes import MIB, PeakWatch
@@ -140,6 +141,15 @@ def test_peak_that_is_over_is_seen(tmp_path: Path) -> None:
             process.stdout.readline()
         process.stdin.write(b"\n")
     assert 80 <= watch.growth()["other"] / MIB < 100
+
+
+def test_silent_connection_that_was_closed_is_seen() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.setblocking(False)
+        assert silent_still(ours)
+        theirs.close()
+        assert not silent_still(ours)
 
 
 def test_percentile_is_the_nearest_rank() -> None:
