@@ -80,8 +80,9 @@ class Storescp:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path) -> Iterator["Storescp | None"]:
-        """None when it is not installed."""
+    def start(cls, folder: Path, *, fork: bool = False) -> Iterator["Storescp | None"]:
+        """None when it is not installed. By default it serves one association after the other; with `fork` all at once,
+        each in a process of its own."""
         found = program("storescp")
         if found is None:
             yield None
@@ -89,7 +90,7 @@ class Storescp:
         received = folder / "storescp"
         received.mkdir()
         (port,) = free_ports(1)
-        options = ["-q", "-aet", cls.ae_title, "-od", str(received), "+B"]
+        options = ["-q", "-aet", cls.ae_title, "-od", str(received), "+B", *(["--fork"] if fork else [])]
         with running([found, *options, str(port)], port=port, log=folder / "storescp.log", env=TUNED):
             yield cls(received, port)
 

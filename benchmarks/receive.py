@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class LoadRun:
     def __init__(self, load: Load) -> None:
         self.load = load
         self._factory = ObjectFactory(load.kind)
-        self._measures: dict[str, Measure] = {}
+        self.measures: dict[str, Measure] = {}
 
     def round(self, folder: Path, receivers: Sequence[Receiver], *, number: int) -> None:
         """A new study, the same files to each receiver; another one is the first each time."""
@@ -78,18 +78,21 @@ class LoadRun:
         size_bytes = self._factory.write(files, self.load.count)
         first = number % len(receivers)
         for receiver in [*receivers[first:], *receivers[:first]]:
-            measure = self._measures.setdefault(receiver.label, Measure(self.load.count, size_bytes))
+            measure = self.measures.setdefault(receiver.label, Measure(self.load.count, size_bytes))
             measure.seconds.append(send(files, receiver, count=self.load.count, tuned=self.load.tuned))
-        told = ", ".join(f"{label} {measure.seconds[-1]:.2f} s" for label, measure in self._measures.items())
+        told = ", ".join(f"{label} {measure.seconds[-1]:.2f} s" for label, measure in self.measures.items())
         tell(f"  {self.load.title}, {self.load.count} objects, round {number + 1}: {told}")
         rmtree(files)
 
+    def figure(self) -> str:
+        size_bytes = self.measures[GatewayReceiver.label].size_bytes
+        return f"receive {self.load.count} x {size_bytes / self.load.count / 1000:.0f} kB {self.load.title}"
+
     def rows(self) -> list[Row]:
         """One for each peer, also for one that is not installed."""
-        ours = self._measures[GatewayReceiver.label]
-        figure = f"receive {self.load.count} x {ours.size_bytes / self.load.count / 1000:.0f} kB {self.load.title}"
+        ours, figure = self.measures[GatewayReceiver.label], self.figure()
         aims = ((Orthanc.label, self.load.orthanc_to_reach), (Storescp.label, self.load.storescp_to_reach))
-        return [Row(figure, ours, label, self._measures.get(label), aim) for label, aim in aims]
+        return [Row(figure, ours, label, self.measures.get(label), aim) for label, aim in aims]
 
 
 def warm_up(folder: Path, receivers: Sequence[Receiver]) -> None:
@@ -101,29 +104,30 @@ def warm_up(folder: Path, receivers: Sequence[Receiver]) -> None:
 
 
 def send(files: Path, receiver: Receiver, *, count: int, tuned: bool) -> float:
-    """Seconds until storescu has ended and the receiver shows every object, whichever is later.
+    """Seconds until storescu has ended and the receiver shows every object. Raises BenchmarkError."""
+    titles = ["-aet", "BENCH", "-aec", receiver.ae_title]
+    command = ["storescu", *titles, "+sd", "127.0.0.1", str(receiver.port), str(files)]
+    env = {key: value for key, value in os.environ.items() if key not in TUNED} | (TUNED if tuned else {})
+
+    def run() -> tuple[float, float]:
+        began = time.perf_counter()
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SEND_SECONDS, check=False)
+        if done.returncode != 0:
+            told = f"storescu to {receiver.label} ended with {done.returncode}: {done.stderr.strip()[-500:]}"
+            raise BenchmarkError(told)
+        return began, time.perf_counter()
+
+    return until_shown(receiver, count, run)
+
+
+def until_shown(receiver: Receiver, count: int, run: Callable[[], tuple[float, float]]) -> float:
+    """Seconds from when `run` says that its sending began until it ended and the receiver shows `count` objects more.
 
     What was written before lies on the disk first, so that nobody pays for another's writing. Raises BenchmarkError.
     """
     os.sync()
     expected = receiver.count() + count
-    command = [
-        "storescu",
-        "-aet",
-        "BENCH",
-        "-aec",
-        receiver.ae_title,
-        "+sd",
-        "127.0.0.1",
-        str(receiver.port),
-        str(files),
-    ]
-    env = {key: value for key, value in os.environ.items() if key not in TUNED} | (TUNED if tuned else {})
-    began = time.perf_counter()
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SEND_SECONDS, check=False)
-    ended = time.perf_counter()
-    if done.returncode != 0:
-        raise BenchmarkError(f"storescu to {receiver.label} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    began, ended = run()
     if receiver.count() < expected:
         ended = shown(receiver, expected)
     return ended - began

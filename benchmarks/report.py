@@ -1,5 +1,6 @@
 """What was measured, as one table in Markdown, below the machine and the versions that it was measured on."""
 
+import math
 import os
 import platform
 import ssl
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pysqlite3
@@ -62,10 +64,41 @@ class Row:
         return [self.figure, self.ours.cell(), self.beside, theirs, self.ratio(), self.to_reach]
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One figure in words, with what is to be reached; beside a peer's, or beside nothing."""
+
+    figure: str
+    ours: str
+    to_reach: str
+    beside: str = "-"
+    theirs: str = "-"
+
+    def cells(self) -> list[str]:
+        return [self.figure, self.ours, self.beside, self.theirs, "-", self.to_reach]
+
+
+class TableRow(Protocol):
+    """A line of the table, under HEADINGS."""
+
+    def cells(self) -> list[str]: ...
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The nearest rank: the least value that so many per cent do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def latencies(seconds: Sequence[float]) -> str:
+    told = ", ".join(f"p{percent} {percentile(seconds, percent) * 1000:.3g} ms" for percent in (50, 99))
+    return f"{told}, max {max(seconds) * 1000:.3g} ms (n={len(seconds)})"
+
+
 HEADINGS = ["figure", "gateway", "beside", "theirs", "ratio", "to reach"]
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[TableRow]) -> str:
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -76,9 +109,12 @@ class Clock:
     def __init__(self, ends_at: float) -> None:
         self._ends_at = ends_at
 
+    def is_over(self) -> bool:
+        return time.monotonic() > self._ends_at
+
     def allows(self, done: int, asked: int) -> bool:
         """Whether another round may begin after `done` of `asked`; the first always may."""
-        late = done > 0 and time.monotonic() > self._ends_at
+        late = done > 0 and self.is_over()
         if late and done < asked:
             tell(f"  time is up after {done} of {asked} rounds")
         return done < asked and not late
