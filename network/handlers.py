@@ -45,11 +45,13 @@ class StorageHandlers:
         except ReceiveError as error:
             return RefusingSink(_refusal(error, peer))
 
+    def association_releasing(self, peer: Peer) -> None:
+        """Everything is indexed at once (waiting at most 2 s), so that a query right after the release sees it."""
+        self._indexer.flush()
+
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
-        """A release has everything indexed at once (waiting at most 2 s), so that a query right after it sees it."""
+        """The end is recorded, when nobody waits for it any more."""
         try:
-            if summary.objects_stored:
-                self._indexer.flush()
             association_record(peer, summary)
         finally:
             connection.close()

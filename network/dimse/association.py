@@ -8,9 +8,10 @@ import logging
 import socket
 import traceback
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom.acse import ACSE
@@ -62,9 +63,9 @@ class ReceivingACSE(ACSE):
         super()._negotiate_as_acceptor()
 
     def send_release(self, is_response: bool = False) -> None:
-        """Before a release is answered the port has heard of it."""
+        """Before a release is answered the port has heard of it, and the association's place is free."""
         if is_response:
-            self.assoc.close_once("released", "")
+            self.assoc.releasing()
         super().send_release(is_response)
 
 
@@ -96,7 +97,7 @@ class ReceivingAssociation(Association):
         self.fast_store: FastStore | None = None
         self._server = server
         self._context_uids: dict[int, tuple[str, str]] = {}  # transfer and abstract syntax, once agreed upon
-        self._closed = False
+        self._released = False
         self._told_opened = False
         config = server.config
         self._reactor_checkpoint = Checkpoint()
@@ -198,11 +199,18 @@ class ReceivingAssociation(Association):
         )
         self.tally = Tally()
 
-    def close_once(self, outcome: Outcome, reason: str) -> None:
-        """Tell the port of the end, unless it knows already or there was no association."""
-        if self._closed or self.peer is None:
+    def releasing(self) -> None:
+        """The peer has asked for the release, and waits for the answer."""
+        self._released = True
+        if self.tally.objects_stored:
+            self._tell_port(self.server.port.association_releasing, self._known_peer())
+        self.server.reporter.report(self._report("over"))
+
+    def _tell_closed(self) -> None:
+        """Tell the port of the end, if there was an association."""
+        if self.peer is None:
             return
-        self._closed = True
+        outcome, reason = self._outcome()
         tally = self.tally
         summary = AssociationSummary(
             outcome=outcome,
@@ -213,17 +221,10 @@ class ReceivingAssociation(Association):
             closed_at=datetime.now(UTC),
             reason=reason,
         )
-        try:
-            self.server.port.association_closed(self.peer, summary)
-        except Exception as exc:  # noqa: BLE001 - the port may be anything; the association ends all the same
-            self._log_failure("port failed on the end of an association", exc)
-        self.server.reporter.report(self._report("over"))
+        self._tell_port(self.server.port.association_closed, self.peer, summary)
 
     def _run_reactor(self) -> None:
-        try:
-            self.server.port.association_opened(self._known_peer())
-        except Exception as exc:  # noqa: BLE001 - storing does not depend on the record of the association
-            self._log_failure("port failed on a new association", exc)
+        self._tell_port(self.server.port.association_opened, self._known_peer())
         self.server.reporter.report(self._report("opened"))
         self.server.notify()
         self._told_opened = True
@@ -303,10 +304,11 @@ class ReceivingAssociation(Association):
         )
         if request.abstract_syntax_uid == VERIFICATION:
             return RefusingSink(StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context"))
+        port_failed = partial(self._log_failure, "port failed on an object")
         try:
-            return GuardedSink(self.server.port.begin(request), self._port_failed)
+            return GuardedSink(self.server.port.begin(request), port_failed)
         except Exception as exc:  # noqa: BLE001 - whatever failed, the sender must hear that nothing was kept
-            self._port_failed(exc)
+            port_failed(exc)
             return RefusingSink(FAILED)
 
     def object_ended(self, result: StoreResult, size_bytes: int) -> None:
@@ -314,8 +316,11 @@ class ReceivingAssociation(Association):
         self.tally.add(result.status, size_bytes)
         self.server.reporter.progress(self.ticket.connection, self._report_progress)
 
-    def _port_failed(self, exc: Exception) -> None:
-        self._log_failure("port failed on an object", exc)
+    def _tell_port(self, tell: Callable[..., None], *details: object) -> None:
+        try:
+            tell(*details)
+        except Exception as exc:  # noqa: BLE001 - the port may be anything; the association goes its way all the same
+            self._log_failure("port failed on an association", exc)
 
     def _finish(self) -> None:
         self.disconnect()
@@ -328,11 +333,15 @@ class ReceivingAssociation(Association):
             if self.dul.socket.send_timed_out:
                 self.end_reason = self.end_reason or "send-timeout"
         guards.VIOLATIONS.flush()
-        self.close_once(*self._outcome())
+        if self.peer is not None and not self._released:
+            self.server.reporter.report(self._report("over"))
+        self._tell_closed()
         self.server.forget(self)
         self.server.reporter.report(self._report_closed())
 
     def _outcome(self) -> tuple[Outcome, str]:
+        if self._released:
+            return "released", ""
         if self.is_rejected:
             return "rejected", self.end_reason or self._reject_reason()
         if self.dul.abort_received:

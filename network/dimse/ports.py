@@ -84,9 +84,9 @@ class StoreSink(Protocol):
 class StorePort(Protocol):
     """What the receiver needs of the house. Every call comes in the association's own thread, many at once.
 
-    An association that is accepted gives: opened, any number of stores, closed. One that is rejected gives only closed,
-    with the outcome `rejected`. `association_closed` comes exactly once whatever happens on the wire, but not when the
-    process is killed.
+    An association that is accepted gives: opened, any number of stores, releasing (if it ends so), closed. One that is
+    rejected gives only closed, with the outcome `rejected`. `association_closed` comes exactly once whatever happens on
+    the wire, but not when the process is killed.
     """
 
     def association_opened(self, peer: Peer) -> None:
@@ -95,7 +95,10 @@ class StorePort(Protocol):
     def begin(self, request: StoreRequest) -> StoreSink:
         """An object is about to come. A refusal is the sink's answer; an exception is treated as one of the sink's."""
 
-    def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
-        """The association is over. On a release this is called before the peer's release is answered,
-        so what is done here is done when the sender goes on: it should not take longer than two seconds.
+    def association_releasing(self, peer: Peer) -> None:
+        """The peer has asked for the release of an association that stored something. It is answered when this returns:
+        what is done here is done when the sender goes on, and should not take longer than two seconds.
         """
+
+    def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
+        """The association is over, and its peer perhaps gone already."""

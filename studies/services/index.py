@@ -236,13 +236,10 @@ def _known(study: Study, batch: list[_Entry]) -> tuple[dict[str, Instance], dict
     current versions of the instances they are of, by UID."""
     keys = {entry.item.spooled.instance_key for entry in batch}
     uids = {entry.identity.sop_instance_uid for entry in batch}
-    rows = list(
-        Instance.objects.filter(study=study).filter(
-            models.Q(key__in=keys) | models.Q(current=True, sop_instance_uid__in=uids)
-        )
-    )
-    by_key = {row.key: row for row in rows if row.key in keys}
-    return by_key, {row.sop_instance_uid: row for row in rows if row.current}
+    # two questions: with an OR the database would read all of the study's instances, for every batch
+    by_key = {row.key: row for row in Instance.objects.filter(key__in=keys)}
+    current = Instance.objects.filter(study=study, current=True, sop_instance_uid__in=uids)
+    return by_key, {row.sop_instance_uid: by_key.get(row.key, row) for row in current}
 
 
 def _repeat(store: Store, known: Instance, entry: _Entry, result: Indexed) -> bool:

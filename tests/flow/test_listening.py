@@ -76,7 +76,8 @@ def test_tls_endpoint_of_the_options_stores_and_the_live_list_knows(gateway: Gat
     sent = subprocess.run([*command, *files], capture_output=True, text=True, timeout=60, env=env, check=False)
     assert sent.returncode == 0, sent.stdout + sent.stderr
     wait_until(lambda: gateway.value("SELECT count(*) FROM studies_instance") == 3, what="the objects")
-    assert gateway.rows("SELECT tls, outcome FROM network_associationrecord") == [(1, "released")]
+    recorded = "SELECT tls, outcome FROM network_associationrecord"
+    wait_until(lambda: gateway.rows(recorded) == [(1, "released")], what="the record of the association")
     gateway.stop(process)
     assert not (gateway.data / "run" / "listeners.sock").exists()
 

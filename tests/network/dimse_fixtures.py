@@ -70,6 +70,7 @@ class FakePort:
     opened: list[Peer] = field(default_factory=list)
     requests: list[WholeRequest] = field(default_factory=list)
     sinks: list[CollectingSink] = field(default_factory=list)
+    releasing: list[Peer] = field(default_factory=list)
     closed: list[tuple[Peer, AssociationSummary]] = field(default_factory=list)
     threads: list[str] = field(default_factory=list)
 
@@ -85,6 +86,9 @@ class FakePort:
         self.threads.append(threading.current_thread().name)
         self.requests.append(request)
         return self.answer(request)
+
+    def association_releasing(self, peer: Peer) -> None:
+        self.releasing.append(peer)
 
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
         self.threads.append(threading.current_thread().name)

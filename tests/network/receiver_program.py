@@ -46,6 +46,9 @@ class DirectoryPort:
         self.write("stored", sop_instance_uid=request.sop_instance_uid, syntax=request.transfer_syntax_uid)
         return StoreResult(0x0000)
 
+    def association_releasing(self, peer: Peer) -> None:
+        self.write("releasing", calling=peer.calling_ae_title)
+
     def association_closed(self, peer: Peer, summary: AssociationSummary) -> None:
         self.write("closed", calling=peer.calling_ae_title, **asdict(summary))
 

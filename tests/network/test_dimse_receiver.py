@@ -65,12 +65,16 @@ def test_every_call_comes_in_the_associations_own_thread(tmp_path: Path):
     assert set(port.threads) == {f"AcceptorThread-{port.opened[0].association_id}"}
 
 
-def test_port_has_heard_of_the_end_when_the_release_returns(tmp_path: Path):
+def test_port_hears_of_a_release_before_it_is_answered_if_something_was_stored(tmp_path: Path):
     write_instance(tmp_path / "a.dcm")
     port = FakePort()
     with LocalReceiver(port) as local:
+        scu.echo(**local.peer)
+        assert port.releasing == []
         scu.send_instances([tmp_path / "a.dcm"], **local.peer)
-        assert len(port.closed) == 1
+        assert len(port.releasing) == 1
+        wait_until(lambda: len(port.closed) == 2)
+    assert {summary.outcome for _peer, summary in port.closed} == {"released"}
 
 
 def test_abort_by_the_peer_is_told_from_a_lost_connection():
@@ -137,6 +141,9 @@ def test_association_survives_a_port_that_fails_on_opening_and_closing(tmp_path:
 
     class Failing(FakePort):
         def association_opened(self, peer: object) -> None:
+            raise OSError
+
+        def association_releasing(self, peer: object) -> None:
             raise OSError
 
         def association_closed(self, peer: object, summary: object) -> None:

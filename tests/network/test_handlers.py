@@ -72,6 +72,7 @@ def test_stored_object_is_success_and_indexed_when_the_release_is_answered(
 ) -> None:
     handlers.association_opened(PEER)
     assert store(handlers).status == statuses.SUCCESS
+    handlers.association_releasing(PEER)
     handlers.association_closed(PEER, summary(1))
     row = Instance.objects.get()
     assert (row.association_id, row.source_ae_title, row.receiving_ae_title) == ("assoc-9", "CT_1", "GATEWAY")
@@ -121,7 +122,7 @@ def test_every_code_has_a_status_and_a_comment_that_fits() -> None:
 def test_large_object_goes_through_in_pieces(house: House, handlers: StorageHandlers) -> None:
     data = content(pixels=bytes(range(256)) * 10_000)
     assert store(handlers, dataset=data).status == statuses.SUCCESS
-    handlers.association_closed(PEER, summary(1))
+    handlers.association_releasing(PEER)
     assert house.data_set_of(Instance.objects.get()) == data
 
 
@@ -132,6 +133,7 @@ def test_hostile_titles_reach_rows_and_logs_as_text(
     handlers.association_opened(peer)
     assert store(handlers, peer=peer).status == statuses.SUCCESS
     assert store(handlers, peer=peer, dataset=b"").status == statuses.CANNOT_UNDERSTAND
+    handlers.association_releasing(peer)
     handlers.association_closed(peer, summary(1))
     assert Instance.objects.get().source_ae_title == "A???[31mxxxxxxxx"
     assert QuarantinedObject.objects.get().receiving_ae_title == "GATE?"
@@ -148,19 +150,13 @@ def test_logs_of_a_whole_association_tell_nothing_of_the_patient(
         handlers.association_opened(PEER)
         store(handlers, dataset=content("1.2.3.1", **marked))
         store(handlers, dataset=content("1.2.3.1", **marked)[:-3])
+        handlers.association_releasing(PEER)
         handlers.association_closed(PEER, summary(1))
     ours = [record for record in caplog.records if not record.name.startswith("django.db")]
     assert ours
     assert not [record for record in ours if "mark" in str(vars(record)).lower().replace("marker", "")]
 
 
-def test_association_that_stored_nothing_waits_for_no_index(
-    house: House, handlers: StorageHandlers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A flood of rejections must not each wait until the index has caught up."""
-    flushed: list[int] = []
-    monkeypatch.setattr(Indexer, "flush", lambda *_args, **_more: flushed.append(1))
+def test_rejected_association_is_counted_by_the_acceptor_and_not_recorded_here(handlers: StorageHandlers) -> None:
     handlers.association_closed(PEER, summary(0, outcome="rejected", reason="called-ae-unknown"))
-    assert (flushed, AssociationRecord.objects.count()) == ([], 0)
-    handlers.association_closed(PEER, summary(1))
-    assert flushed == [1]
+    assert AssociationRecord.objects.count() == 0
