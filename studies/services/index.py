@@ -174,10 +174,10 @@ def _index_study(
     store: Store, study_uid: str, batch: list[_Entry], changes: Changes, result: Indexed, *, minimal: bool
 ) -> None:
     """The Study row is locked first and its instances stay unstamped: settling sees all of them or none."""
-    Study.objects.get_or_create(study_instance_uid=study_uid, defaults={"key": key_of(study_uid)})
+    _study, new = Study.objects.get_or_create(study_instance_uid=study_uid, defaults={"key": key_of(study_uid)})
     study = Study.objects.select_for_update(no_key=True).get(study_instance_uid=study_uid)
     result.study_ids.add(study.pk)
-    by_key, current = _known(study, batch)
+    by_key, current = ({}, {}) if new else _known(study, batch)
     series = _series_for(study, batch, minimal=minimal)
     fresh: list[tuple[Indexable, Instance]] = []
     superseded: list[Instance] = []
