@@ -15,10 +15,14 @@ def bundled_root() -> Path:
     return Path(str(get_testdata_file("CT_small.dcm"))).parent
 
 
-def study_files(folder: Path, *, count: int = 4, patient_name: str = "Doe^Judge", patient_id: str = "J1") -> list[Path]:
-    """One study of `count` small CT instances in two series, under new UIDs."""
+def study_files(
+    folder: Path, *, count: int = 4, patient_name: str = "Doe^Judge", patient_id: str = "J1", side: int = 128
+) -> list[Path]:
+    """One study of `count` CT instances of `side` by `side` pixels in two series, under new UIDs."""
     template = dcmread(bundled_root() / "CT_small.dcm")
     template.pop("DataSetTrailingPadding")  # which DCMTK would drop: what is sent is to be what lies on disk
+    template.PixelData = template.PixelData * (side * side // (template.Rows * template.Columns))
+    template.Rows = template.Columns = side
     study_uid, series = generate_uid(), [generate_uid(), generate_uid()]
     folder.mkdir(parents=True, exist_ok=True)
     files = []
