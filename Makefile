@@ -37,8 +37,8 @@ bench: $(VENV)/dev.stamp ## the hot paths beside the best peers on this machine
 soak: $(VENV)/dev.stamp ## hundreds of kill rounds; takes long
 	GATEWAY_SOAK=1 $(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev.stamp ## ten minutes of broken data sets for the scanner
-	$(BIN)/python -m tests.fuzz.fuzz_scan --seconds 600
+fuzz: $(VENV)/dev.stamp ## strange bytes for whatever reads a peer's, led by coverage; SECONDS_OF_FUZZ=600 in all
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600)
 
 audit: $(VENV)/dev.stamp ## known faults in dependencies, and a bill of materials (build/sbom.json)
 	@mkdir -p build
