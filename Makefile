@@ -34,8 +34,8 @@ check: $(VENV)/dev.stamp ## the gate: format, lint, types, import contracts, dep
 bench: $(VENV)/dev.stamp ## the hot paths beside the best peers on this machine
 	$(BIN)/python -m benchmarks
 
-soak: $(VENV)/dev.stamp ## hundreds of kill rounds; takes long
-	GATEWAY_SOAK=1 $(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
+soak: $(VENV)/dev.stamp $(OUTSIDE) ## an hour (GATEWAY_SOAK_MINUTES) of mixed load with kills, and hundreds of kill rounds
+	$(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
 
 fuzz: $(VENV)/dev.stamp ## strange bytes for whatever reads a peer's, led by coverage; SECONDS_OF_FUZZ=600 in all
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600)

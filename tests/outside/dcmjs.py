@@ -43,6 +43,10 @@ def dcmjs_ended(sender: subprocess.Popen, *, seconds: float = 60) -> Sent:
     """Waits for the sender; fails when it failed itself, whatever it was answered."""
     output, errors = sender.communicate(timeout=seconds)
     assert sender.returncode == 0, errors[-2000:]
+    return dcmjs_told(output)
+
+
+def dcmjs_told(output: str) -> Sent:
     sent = Sent()
     for line in output.splitlines():
         event = json.loads(line)
