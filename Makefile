@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
+NPM := $(shell command -v npm)
+# An outside sender of the tests. Without npm, or when it fails, its tests are skipped and counted; CI must have it.
+OUTSIDE_INSTALLED := tests/outside/node_modules/.package-lock.json
+OUTSIDE := $(if $(GATEWAY_CI)$(NPM),$(OUTSIDE_INSTALLED))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test check demo bench soak fuzz audit requirements clean help
@@ -17,7 +21,7 @@ run: $(VENV)/run.stamp ## set up what is missing and start the whole gateway in 
 demo: $(VENV)/run.stamp ## send a real study through the running gateway and show each step
 	@exec $(MANAGE) demo
 
-test: $(VENV)/dev.stamp ## the whole test suite
+test: $(VENV)/dev.stamp $(OUTSIDE) ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp ## the gate: format, lint, types, import contracts, deployment checks, migrations
@@ -30,11 +34,11 @@ check: $(VENV)/dev.stamp ## the gate: format, lint, types, import contracts, dep
 bench: $(VENV)/dev.stamp ## the hot paths beside the best peers on this machine
 	$(BIN)/python -m benchmarks
 
-soak: $(VENV)/dev.stamp ## hundreds of kill rounds; takes long
-	GATEWAY_SOAK=1 $(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
+soak: $(VENV)/dev.stamp $(OUTSIDE) ## an hour (GATEWAY_SOAK_MINUTES) of mixed load with kills, and hundreds of kill rounds
+	$(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev.stamp ## ten minutes of broken data sets for the scanner
-	$(BIN)/python -m tests.fuzz.fuzz_scan --seconds 600
+fuzz: $(VENV)/dev.stamp ## strange bytes for whatever reads a peer's, led by coverage; SECONDS_OF_FUZZ=600 in all
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600)
 
 audit: $(VENV)/dev.stamp ## known faults in dependencies, and a bill of materials (build/sbom.json)
 	@mkdir -p build
@@ -57,5 +61,8 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	$(BIN)/python -m pip install -q --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(OUTSIDE_INSTALLED): tests/outside/package.json tests/outside/package-lock.json
+	cd tests/outside && npm ci --loglevel error --ignore-scripts || [ -z "$(GATEWAY_CI)" ]
+
 clean: ## remove the virtual environment and caches (never the data)
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) tests/outside/node_modules build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,27 +3,39 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.gateway_harness import Gateway, data_directory_prepare
+from tests.outside.dcmjs import dcmjs_missing
 
 # What CI tries is the same for everybody; at home each run tries something new. The machines are shared: no deadlines.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("home", deadline=None)
 settings.load_profile("ci" if os.environ.get("GATEWAY_CI") else "home")
 
-JUDGES = {"dcmtk": "storescu", "browser": "chromium"}
+
+def program_missing(program: str) -> str:
+    return "" if shutil.which(program) else program
+
+
+# What each mark's judge lacks on this machine; empty where it can judge.
+JUDGES: dict[str, Callable[[], str]] = {
+    "dcmtk": partial(program_missing, "storescu"),
+    "browser": partial(program_missing, "chromium"),
+    "dcmjs": dcmjs_missing,
+}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A judge that this machine lacks: skipped and counted, but a failure in CI, where nothing may be left out."""
-    for mark, program in JUDGES.items():
-        if item.get_closest_marker(mark) is not None and shutil.which(program) is None:
-            (pytest.fail if os.environ.get("GATEWAY_CI") else pytest.skip)(f"{program} is not installed")
+    for mark, missing in JUDGES.items():
+        if item.get_closest_marker(mark) is not None and (lacking := missing()):
+            (pytest.fail if os.environ.get("GATEWAY_CI") else pytest.skip)(f"{lacking} is not installed")
 
 
 @pytest.fixture(autouse=True)

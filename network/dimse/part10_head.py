@@ -6,10 +6,13 @@ from pathlib import Path
 
 _PREAMBLE_BYTES = 128
 _META_BYTES_MAX = 65_536
+_GROUP_LENGTH_BYTES = 12  # of its element, which stands first and does not count itself
 _LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"})
+_GROUP_LENGTH = 0x0000
 _SOP_CLASS = 0x0002
 _SOP_INSTANCE = 0x0003
 _TRANSFER_SYNTAX = 0x0010
+_DEFLATED = frozenset(f"1.2.840.10008.1.2.{tail}".encode() for tail in ("1.99", "4.95", "4.205"))
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,16 @@ def sendable_file(path: Path) -> SendableFile | None:
 
 
 def _group_2(head: bytes, offset: int) -> tuple[dict[int, bytes], int]:
-    """The elements of group 0002 (always explicit VR little endian) and where the next group begins."""
+    """The elements of group 0002 (always explicit VR little endian) and where the next group begins.
+
+    What is deflated may begin like another element of the group: there its declared length decides.
+    """
     values: dict[int, bytes] = {}
+    start = offset + _GROUP_LENGTH_BYTES
     while offset + 8 <= len(head):
         group, element, vr, length = struct.unpack_from("<HH2sH", head, offset)
-        if group != 0x0002:
+        ends = offset - start == int.from_bytes(values.get(_GROUP_LENGTH, b""), "little")
+        if group != 0x0002 or (ends and values.get(_TRANSFER_SYNTAX, b"").rstrip(b"\0 ") in _DEFLATED):
             return values, offset
         offset += 8
         if vr in _LONG_VRS:

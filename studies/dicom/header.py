@@ -52,7 +52,7 @@ class Header:
         raw = self.values.get(tag, b"")
         vr = tags.INDEX_VRS.get(tag, b"")
         declared = self.values.get(tags.SPECIFIC_CHARACTER_SET, b"") if vr in _TEXT_VRS else b"ISO_IR 192"
-        return text_decode(raw, declared=declared, person_name=vr == b"PN")[:_TEXT_LIMIT]
+        return text_decode(raw, declared=declared, person_name=vr == b"PN")[:_TEXT_LIMIT].rstrip(" ")
 
     def uid(self, tag: int) -> str:
         """The UID without padding; "" when absent or empty. Raises DatasetError "uid-invalid"."""

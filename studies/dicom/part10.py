@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import BinaryIO, Final
 
 from studies.dicom.errors import DatasetError
-from studies.dicom.syntax import EXPLICIT_LITTLE_CODING, KNOWN_VRS, UNDEFINED
+from studies.dicom.syntax import EXPLICIT_LITTLE_CODING, KNOWN_VRS, UNDEFINED, transfer_syntax
 from studies.dicom.uids import uid_clean
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.55847883695003521381620672720009234914"
@@ -132,7 +132,8 @@ def preamble_kind(preamble: bytes) -> str:
 def file_meta_read(stream: BinaryIO) -> FileMeta:
     """Reads at most 64 KiB of group 0002 from a seekable stream, and leaves it at the dataset's first byte.
 
-    The group is walked by its elements, as pydicom does: the declared group length may be missing or wrong.
+    The group is walked by its elements, as pydicom does: the declared group length may be missing or wrong. Only a
+    deflated dataset may begin with the two bytes that would be another element of the group; there the length decides.
     Raises DatasetError "not-part10", "file-meta-malformed", "file-meta-no-transfer-syntax".
     """
     start = stream.tell()
@@ -171,7 +172,11 @@ def _walk_group(head: bytes) -> tuple[dict[int, bytes], int]:
     """The values of group 0002, first occurrences, and the offset where another group (or nothing) begins."""
     values: dict[int, bytes] = {}
     at, end = _META_OFFSET, len(head)
-    while at + 2 <= end and int.from_bytes(head[at : at + 2], "little") == _META_GROUP:
+    while (
+        at + 2 <= end
+        and int.from_bytes(head[at : at + 2], "little") == _META_GROUP
+        and not _deflated_dataset_begins(values, at)
+    ):
         try:
             header = EXPLICIT_LITTLE_CODING.header(head, at, end)
         except DatasetError as error:
@@ -186,6 +191,13 @@ def _walk_group(head: bytes) -> tuple[dict[int, bytes], int]:
     if not values:
         raise DatasetError("file-meta-malformed", "there is none")
     return values, at
+
+
+def _deflated_dataset_begins(values: dict[int, bytes], at: int) -> bool:
+    declared = _length_of(values.get(_GROUP_LENGTH, b""))
+    if declared is None or at != _META_OFFSET + _GROUP_LENGTH_BYTES + declared:
+        return False
+    return transfer_syntax(values.get(_TRANSFER_SYNTAX_UID, b"").rstrip(b"\0 ").decode("latin-1")).deflated
 
 
 def _read_uid(values: dict[int, bytes], tag: int, flags: set[str]) -> str:

@@ -120,3 +120,24 @@ def test_ci_calls_the_same_targets() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert "make check" in script
     assert "make test" in script
+
+
+@pytest.mark.parametrize(
+    ("variables", "installs"),
+    [({"NPM": "npm"}, True), ({"NPM": ""}, False), ({"NPM": "", "GATEWAY_CI": "1"}, True)],
+    ids=["with npm", "without npm", "in CI without npm"],
+)
+def test_outside_sender_is_installed_where_npm_is_and_always_in_ci(variables: dict[str, str], installs: bool) -> None:
+    words = [f"{name}={value}" for name, value in ({"GATEWAY_CI": ""} | variables).items()]
+    plan = gate(ROOT, "make", "-n", "-W", "tests/outside/package-lock.json", "test", *words)
+    assert plan.returncode == 0, plan.stderr
+    assert ("npm ci" in plan.stdout) is installs
+
+
+@pytest.mark.parametrize(("ci", "code"), [("", 0), ("1", 2)], ids=["at home", "in CI"])
+def test_failing_npm_stops_ci_alone(clean_copy: Path, tmp_path: Path, ci: str, code: int) -> None:
+    (tmp_path / "npm").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "npm").chmod(0o700)
+    target = "tests/outside/node_modules/.package-lock.json"
+    command = ["env", f"PATH={tmp_path}:/usr/bin:/bin", f"GATEWAY_CI={ci}", "make", target]
+    assert gate(clean_copy, *command).returncode == code

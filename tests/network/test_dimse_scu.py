@@ -178,6 +178,17 @@ def test_implicit_little_endian_is_sent_as_it_is(tmp_path: Path):
     assert port.requests[0].dataset == dataset
 
 
+def test_deflated_data_set_may_begin_like_an_element_of_the_file_meta(tmp_path: Path):
+    """Found by fuzzing: an empty block at the beginning of a deflated stream is 02 00."""
+    path = tmp_path / "deflated.dcm"
+    dataset = write_instance(path, transfer_syntax_uid=DeflatedExplicitVRLittleEndian)
+    head = path.read_bytes()[: -len(dataset)]
+    path.write_bytes(head + b"\2\0UI\1\0more")
+    found = sendable_file(path)
+    assert found is not None
+    assert found.dataset_offset == len(head)
+
+
 class _AnsweringPeer:
     """Takes one connection, reads an association request, sends `answer` and closes; None: stays silent."""
 

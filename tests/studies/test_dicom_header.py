@@ -85,6 +85,11 @@ def test_text_is_bounded():
     assert len(header(tags.STUDY_DESCRIPTION, b"x" * 1024).text(tags.STUDY_DESCRIPTION)) == 256
 
 
+def test_text_cut_at_a_space_is_not_padded():
+    """Found by fuzzing: the cut came after the stripping."""
+    assert header(tags.STUDY_DESCRIPTION, b"x" * 255 + b" y").text(tags.STUDY_DESCRIPTION) == "x" * 255
+
+
 def test_only_names_and_descriptions_follow_the_character_set():
     greek = {tags.SPECIFIC_CHARACTER_SET: b"ISO_IR 126"}
     assert header(tags.PATIENT_ID, b"\xe1", values=greek).text(tags.PATIENT_ID) == "\u03b1"

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import struct
+import zlib
 
 import pydicom
 import pytest
@@ -17,7 +18,7 @@ from studies.dicom.part10 import (
     preamble_kind,
 )
 from studies.dicom.uids import uid_is_valid
-from tests.studies.datasets import CT, EXPLICIT, dataset, element
+from tests.studies.datasets import CT, DEFLATED, EXPLICIT, dataset, element
 
 SOUND = {
     "sop_class_uid": CT,
@@ -51,6 +52,23 @@ def test_pydicom_reads_what_is_written():
     assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
     assert (meta.SourceApplicationEntityTitle, meta.ReceivingApplicationEntityTitle) == ("MODALITY", "GATEWAY")
     assert read.SOPInstanceUID == "1.2.3.4"
+
+
+def test_deflated_dataset_may_begin_like_another_element_of_the_group():
+    """Found by fuzzing: an empty block at the beginning of a deflated stream is 02 00."""
+    plain = dataset()
+    stored = struct.pack("<HH", len(plain), len(plain) ^ 0xFFFF) + plain
+    packed = b"\2\0" + stored + b"\3\0"
+    assert zlib.decompress(packed, wbits=-zlib.MAX_WBITS) == plain
+    head = file_meta(**SOUND | {"transfer_syntax_uid": DEFLATED})
+    meta = file_meta_read(io.BytesIO(head + packed))
+    assert (meta.dataset_offset, meta.flags) == (len(head), ())
+
+
+def test_group_longer_than_declared_is_still_read_to_its_end_where_the_dataset_cannot_begin_so():
+    raw = file_meta(**SOUND)
+    more = element(0x00020100, "UI", b"1.2")
+    assert file_meta_read(io.BytesIO(raw + more + dataset())).dataset_offset == len(raw + more)
 
 
 def test_our_own_names_follow_the_standard():
