@@ -153,7 +153,8 @@ class Instance(models.Model):
     `revision` is empty until the study settles, and is written by settling alone.
     """
 
-    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="instances")
+    # no index of its own: studies_instance_version begins with it, and each index costs every object
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="instances", db_index=False)
     series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="instances")
     revision = models.ForeignKey(
         StudyRevision, on_delete=models.PROTECT, null=True, blank=True, related_name="instances"
@@ -164,7 +165,7 @@ class Instance(models.Model):
     version = models.PositiveIntegerField(default=1)
     current = models.BooleanField(default=True)
     key = models.CharField(max_length=40, unique=True, editable=False)
-    path = models.CharField(max_length=200, unique=True, help_text="Below the store's root.")
+    path = models.CharField(max_length=200, help_text="Below the store's root; unique as the key is, which ends it.")
     size_bytes = models.BigIntegerField(help_text="Of the data set, as it came over the wire.")
     sha256 = models.CharField(max_length=64, help_text="Of the data set, as it came over the wire.")
     instance_number = models.IntegerField(null=True, blank=True)

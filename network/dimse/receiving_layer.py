@@ -30,6 +30,8 @@ _IDLE: Final = "Sta1"
 _AWAITING_REQUEST: Final = "Sta2"
 _DATA_TRANSFER: Final = "Sta6"
 _AWAITING_CLOSE: Final = "Sta13"
+_NOT_WAITING: Final = frozenset({_IDLE, _AWAITING_CLOSE})
+_LOOK_SECONDS: Final = 0.001
 _DISCARDED_BYTES: Final = 65_536
 IDLE_SECONDS: Final = 0.1
 """The longest that timers go unlooked at."""
@@ -83,6 +85,16 @@ class ReceivingUpperLayer(UpperLayer):
         self._max_pdu_bytes = max_pdu_bytes
         self._pdu_seconds = pdu_seconds
         self._messages = MessageGuard(message_bytes=message_bytes)
+
+    @property
+    def _run_loop_delay(self) -> float:
+        """What pynetdicom sleeps between two looks: nothing where `_await_bytes` waits for what happens."""
+        state_machine = getattr(self, "state_machine", None)
+        return _LOOK_SECONDS if state_machine is None or state_machine.current_state in _NOT_WAITING else 0.0
+
+    @_run_loop_delay.setter
+    def _run_loop_delay(self, seconds: float) -> None:
+        """pynetdicom's own idea of it."""
 
     # -- called by other threads
 

@@ -2,8 +2,8 @@
 
 It is written with the last bytes of an object, so that one flush makes the object and the proof of its wholeness
 durable; neither the file's name nor its directory has to be flushed again before Success. It holds the file's own
-random key, so no peer's bytes can be taken for one. It leaves the preamble when the object gets its lasting name
-(`Store.unmark`): stored files begin with 128 zero bytes (PS3.10 7.1).
+random key, so no peer's bytes can be taken for one. It leaves the preamble when the index has committed and the slot is
+released: stored files begin with 128 zero bytes (PS3.10 7.1).
 """
 
 import struct

@@ -8,6 +8,7 @@ import mmap
 import os
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +74,7 @@ class Batch(Protocol):
 class PartFile:
     """One object on its way in, used by one thread. Whatever fails removes the part; nothing was promised for it.
 
-    Memory is constant: one buffer. What fits into it goes to the page cache; more than that is written directly, so
+    Memory is constant: two buffers. What fits into it goes to the page cache; more than that is written directly, so
     that a large study does not drive the index out of memory, and its first and last block alone stay cached.
     """
 
@@ -85,7 +86,9 @@ class PartFile:
         "_fd",
         "_filled",
         "_head",
+        "_helpers",
         "_leaf",
+        "_leaving",
         "_meta",
         "_on_end",
         "_view",
@@ -102,12 +105,17 @@ class PartFile:
         fd: int,
         *,
         buffers: Buffers,
+        helpers: Executor,
         on_end: Callable[[str | None], None],
     ) -> None:
-        """`on_end` hears once of the end: the name under which the object is durable, or None."""
+        """`helpers` write while this thread goes on. `on_end` hears once of the end: the name under which the object is
+        durable, or None.
+        """
         self._batch = batch
         self._buffers = buffers
+        self._helpers = helpers
         self._on_end = on_end
+        self._leaving: tuple[Future[None], mmap.mmap, memoryview] | None = None  # a full buffer on its way to the disk
         self._fd = fd
         self._leaf = instance_key + SLOT_SUFFIX
         self._digest = hashlib.sha256()
@@ -163,18 +171,33 @@ class PartFile:
         self._digest.update(self._view[0 if self._written else self.meta_bytes : self._filled])
 
     def _spill(self) -> None:
-        """A full buffer leaves for the disk."""
-        self._hash()
+        """A full buffer leaves for the disk, while this thread hashes it and goes on with another; one at a time."""
         try:
+            self._await_write()
             if not self._written:
                 self._head += self._view[:BLOCK_BYTES]
                 self._direct(on=True)
-            pwrite_all(self._fd, self._view, self._written)
         except OSError as exc:
             self.abort()
             raise spool_error(exc, step="writing an object") from exc
+        write = self._helpers.submit(pwrite_all, self._fd, self._view, self._written)
+        self._leaving = (write, self._buffer, self._view)
+        self._hash()
         self._written += BUFFER_BYTES
         self._filled = 0
+        self._buffer = self._buffers.take()
+        self._view = memoryview(self._buffer)
+
+    def _await_write(self) -> None:
+        """What has left is written; OSError if it could not be."""
+        if self._leaving is None:
+            return
+        (write, buffer, view), self._leaving = self._leaving, None
+        try:
+            write.result()
+        finally:
+            view.release()
+            self._buffers.give(buffer)
 
     def _direct(self, *, on: bool) -> None:
         if self._batch.direct:
@@ -183,12 +206,11 @@ class PartFile:
     def commit(self) -> SpooledObject:
         """The object is whole and durable, and says so itself: Success may be sent (PS3.4 B.2.3).
 
-        After a crash the file is found under its slot's name or its own, with its mark (`mark.py`). One without file
-        meta has no room for a mark: its own name says it, and is flushed. SpoolError if any step failed; then the
-        object is gone, and a failed flush is not tried again: the kernel may have dropped what it could not write.
+        After a crash the file is found in its slot, with its mark (`mark.py`). One without file meta has no room for a
+        mark: it gets another name that says it, and that is flushed. SpoolError if any step failed; then the object is
+        gone, and a failed flush is not tried again: the kernel may have dropped what it could not write.
         """
         self._check_open()
-        name, batch = self.instance_key + OBJECT_SUFFIX, self._batch
         marked = self.meta_bytes >= MARK_BYTES
         self._hash()
         try:
@@ -197,25 +219,29 @@ class PartFile:
             os.fdatasync(self._fd)
             failpoint("spool.fsynced")
             self._close()
-            os.rename(self._leaf, name, src_dir_fd=batch.fd, dst_dir_fd=batch.fd)
-            self._leaf = name
-            failpoint("spool.renamed")
             if not marked:
-                batch.flush()
+                self._name()
         except OSError as exc:
             self.abort()
             raise spool_error(exc, step="making an object durable") from exc
         failpoint("spool.durable")
         spooled = SpooledObject(
-            location=f"{batch.path}/{name}",
+            location=f"{self._batch.path}/{self._leaf}",
             instance_key=self.instance_key,
             size_bytes=self.size_bytes,
             sha256=self._digest.hexdigest(),
             meta_bytes=self.meta_bytes,
         )
-        self._leaf = ""
+        name, self._leaf = self._leaf, ""
         self._over(name)
         return spooled
+
+    def _name(self) -> None:
+        """Durably no slot any more."""
+        name, batch = self.instance_key + OBJECT_SUFFIX, self._batch
+        os.rename(self._leaf, name, src_dir_fd=batch.fd, dst_dir_fd=batch.fd)
+        self._leaf = name
+        batch.flush()
 
     def _write_rest(self, *, marked: bool) -> None:
         """The buffer's rest, and the mark: in one write if nothing has left before."""
@@ -227,6 +253,7 @@ class PartFile:
             self._view[: len(mark)] = mark
             pwrite_all(self._fd, self._view[: self._filled], 0)
             return
+        self._await_write()
         self._direct(on=False)
         pwrite_all(self._fd, self._view[: self._filled], self._written)
         if mark:
@@ -238,7 +265,7 @@ class PartFile:
         leaf, self._leaf = self._leaf, ""
         if not leaf:
             return
-        for step in (self._close, lambda: os.unlink(leaf, dir_fd=self._batch.fd)):
+        for step in (self._await_write, self._close, lambda: os.unlink(leaf, dir_fd=self._batch.fd)):
             try:
                 step()
             except OSError as exc:

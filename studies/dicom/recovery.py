@@ -6,13 +6,13 @@ never touches what a living sibling holds, and never looks at the indexed object
 
 | found in a dead owner's directory | what it is | what is done |
 |---|---|---|
-| `.slot` without a mark | never used, or the sender was never told Success | removed |
-| `.slot` with a mark, `.dcm` | whole and flushed, perhaps acknowledged, perhaps indexed | for the caller to adopt |
+| `.slot`, empty or beginning with zeros | never used, never acknowledged, or indexed and about to go | removed |
+| any other `.slot`, `.dcm` | whole and flushed, perhaps acknowledged, perhaps indexed | for the caller to judge |
 | anything else | not ours | left, counted and reported |
 """
 
 # System calls on strings and descriptors: pathlib costs more than the call, and knows no dir_fd.
-# ruff: noqa: PTH104, PTH108, PTH119
+# ruff: noqa: PTH104, PTH108
 
 import hashlib
 import logging
@@ -33,7 +33,7 @@ from .durable import (
     removed_if_empty,
     spool_error,
 )
-from .mark import MARK_BYTES, Mark, mark_read
+from .mark import MARK_BYTES, NO_MARK, Mark, mark_read
 from .part_file import OBJECT_SUFFIX, SLOT_SUFFIX
 from .store import BATCH, KEY, OWNER, Store
 
@@ -44,8 +44,9 @@ _OWNER = re.compile(OWNER)
 _UNBORN = re.compile(rf"\.new-{OWNER}")
 _BATCH = re.compile(BATCH)
 _SLOT = re.compile(rf"{KEY}\{SLOT_SUFFIX}")
-_OBJECT = re.compile(rf"{KEY}\{OBJECT_SUFFIX}")
+_OBJECT = re.compile(rf"{KEY}(?:\{SLOT_SUFFIX}|\{OBJECT_SUFFIX})")
 
+_UNMARK_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK = "lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT
 _CLAIM_TRIES = 16
@@ -148,16 +149,17 @@ class Abandoned:
         self.finish()
 
     def discard_parts(self) -> int:
-        """No slot is left: those with a mark have become objects, whose own names a power cut had lost.
+        """No slot is left that has no mark, and never had one; answers how many of them held something.
 
-        Answers how many of the others held something. Their senders were never told Success.
+        Their senders were never told Success, or the index had committed and only their release was cut short.
         """
         removed = 0
         try:
             for batch in self._batches():
                 for entry in _entries(batch):
-                    if _SLOT.fullmatch(entry.name):
-                        removed += _slot_clear(entry.path)
+                    if _SLOT.fullmatch(entry.name) and not any(_head(entry.path)):
+                        removed += entry.stat(follow_symlinks=False).st_size > 0
+                        os.unlink(entry.path)
         except OSError as exc:
             raise spool_error(exc, step="removing unfinished files") from exc
         self.parts_removed += removed
@@ -166,7 +168,7 @@ class Abandoned:
     def objects(self) -> Iterator[Path]:
         """The durable files, with or without a row in the index, oldest first; one batch in memory at a time.
 
-        Whoever adopts or quarantines one releases it afterwards.
+        Call `discard_parts` before. Whoever adopts or quarantines one releases it afterwards.
         """
         for batch in self._batches():
             try:
@@ -223,19 +225,6 @@ class Abandoned:
         return sorted(batches)
 
 
-def _slot_clear(path: str) -> bool:
-    """The slot is gone; True if it held the beginning of an object. A whole object gets its own name instead."""
-    with open_regular(path) as stream:
-        used = os.fstat(stream.fileno()).st_size > 0
-        head = stream.read(MARK_BYTES) if used else b""
-    stem = path.removesuffix(SLOT_SUFFIX)
-    if mark_read(head, os.path.basename(stem)) is not None:
-        os.rename(path, stem + OBJECT_SUFFIX)
-        return False
-    os.unlink(path)
-    return used
-
-
 def _entries(path: str) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
         return list(entries)
@@ -271,8 +260,17 @@ def abandoned(store: Store) -> Iterator[Abandoned]:
 
 
 def release_file(path: str) -> None:
-    """The name is gone, whether or not it was there; SpoolError if it cannot be removed."""
+    """The name is gone, whether or not it was there, and from the file its mark; SpoolError if that cannot be.
+
+    The mark's removal need not be durable: what comes back with a power cut harms nobody.
+    """
     try:
+        fd = os.open(path, _UNMARK_FLAGS)
+        try:
+            if mark_read(os.pread(fd, MARK_BYTES, 0), _key_of(path)) is not None:
+                os.pwrite(fd, NO_MARK, 0)
+        finally:
+            os.close(fd)
         os.unlink(path)
     except FileNotFoundError:
         return
@@ -280,13 +278,18 @@ def release_file(path: str) -> None:
         raise spool_error(exc, step="releasing an object") from exc
 
 
-def file_mark(path: Path) -> Mark | None:
-    """The mark of a spooled file that bears it still. SpoolError as of `file_hash`."""
-    try:
-        with open_regular(path) as stream:
-            return mark_read(stream.read(MARK_BYTES), path.stem)
-    except OSError as exc:
-        raise spool_error(exc, step="reading a file's mark", missing="object-missing") from exc
+def file_mark(path: str) -> Mark | None:
+    """The mark of a spooled file; None if it has none. OSError, SpoolError `store-symlink`."""
+    return mark_read(_head(path), _key_of(path))
+
+
+def _head(path: str) -> bytes:
+    with open_regular(path) as stream:
+        return os.pread(stream.fileno(), MARK_BYTES, 0)
+
+
+def _key_of(path: str) -> str:
+    return path.rpartition("/")[2].partition(".")[0]
 
 
 def file_hash(path: Path, offset: int = 0) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 """Where objects come in: batches of slots, and what becomes of them until the index has taken the objects over.
 
-    begin -> write_meta, write ... -> commit      -> indexed: store.unmark, place, sync, the index's commit -> release
+    begin -> write_meta, write ... -> commit      -> indexed: store.place, store.sync, the index's commit -> release
              abort, a crash: nothing was promised    a crash: a durable file without a row, see recovery.py
 
 A slot is an empty file with a random name, made and flushed with others of its batch before anybody needs it. So an
@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _MAKE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 _SLOT_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_BATCH = 99_999_999
 _FEWEST_SLOTS, _MOST_SLOTS = 4, 64
+_HELPERS = 8
 
 
 class _Batch:
@@ -48,9 +50,13 @@ class _Batch:
         self.direct = False
         self.fd = os.open(path, DIRECTORY_FLAGS)
 
-    def slots_add(self, most: int) -> None:
-        """More slots, durable; twice as many each time, so that a short association costs little. OSError."""
-        count = min(max(_FEWEST_SLOTS, self.slots_made), _MOST_SLOTS, most - self.slots_made)
+    def slots_add(self, made: list[str]) -> None:
+        """These may be used."""
+        self.slots += made
+        self.slots_made += len(made)
+
+    def slots_make(self, count: int) -> list[str]:
+        """Up to `count` slots, at least one, durable; needs no lock. OSError."""
         made: list[str] = []
         try:
             self._make(count, made)
@@ -59,8 +65,7 @@ class _Batch:
             for key in made:
                 self.slot_remove(key)
             raise
-        self.slots_made += len(made)
-        self.slots += made
+        return made
 
     def _make(self, count: int, made: list[str]) -> None:
         """Up to `count` files; fewer where the disk takes no more of them."""
@@ -122,6 +127,8 @@ class Intake:
         self._number = 0
         self._closed = False
         self._buffers = Buffers()
+        self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="spool")
+        self._making_slots = False
         self._direct: bool | None = None
         self._directory = OwnerDirectory.create(store, owner)
         self.owner = self._directory.owner
@@ -136,6 +143,7 @@ class Intake:
             key = batch.slots.pop()
             batch.begun += 1
             batch.parts += 1
+            self._make_slots_ahead(batch)
         try:
             fd = os.open(key + SLOT_SUFFIX, _SLOT_FLAGS, dir_fd=batch.fd)
         except OSError as exc:
@@ -143,7 +151,8 @@ class Intake:
             self._ended(batch, None)
             raise spool_error(exc, step="beginning an object") from exc
         failpoint("spool.begun")
-        return PartFile(batch, key, fd, buffers=self._buffers, on_end=partial(self._ended, batch))
+        on_end = partial(self._ended, batch)
+        return PartFile(batch, key, fd, buffers=self._buffers, helpers=self._helpers, on_end=on_end)
 
     def _batch_for_next(self) -> _Batch:
         """The current batch, with a slot for the caller; called under the mutex."""
@@ -158,10 +167,32 @@ class Intake:
             batch = fresh
         if not batch.slots:
             try:
-                batch.slots_add(self._batch_objects)
+                batch.slots_add(batch.slots_make(min(_FEWEST_SLOTS, self._batch_objects - batch.slots_made)))
             except OSError as exc:
                 raise spool_error(exc, step="making slots") from exc
         return batch
+
+    def _make_slots_ahead(self, batch: _Batch) -> None:
+        """Called under the mutex: a helper makes more before the last one is taken, so that no sender waits for it."""
+        few = len(batch.slots) < _MOST_SLOTS // 2 and batch.slots_made < self._batch_objects
+        if few and not self._making_slots and batch.begun > 1:
+            self._making_slots = True
+            batch.parts += 1  # holds it open
+            count = min(max(_FEWEST_SLOTS, batch.begun), _MOST_SLOTS, self._batch_objects - batch.slots_made)
+            self._helpers.submit(self._slots_ahead, batch, count)
+
+    def _slots_ahead(self, batch: _Batch, count: int) -> None:
+        try:
+            made = batch.slots_make(count)
+        except OSError as exc:  # whoever needs the next slot meets it again, and tells its sender
+            logger.warning("spool.slots.not_made", extra={"errno": exc.errno})
+            made = []
+        with self._mutex:
+            self._making_slots = False
+            batch.slots_add(made)
+            if batch.finished:
+                batch.slots_drop()
+        self._ended(batch, None)
 
     def _new_batch(self) -> _Batch:
         self._number += 1
@@ -213,7 +244,7 @@ class Intake:
             self._remove_if_done(batch)
 
     def release(self, path: Path | str) -> None:
-        """The incoming name is gone; call it only after the index has committed. May be repeated.
+        """The incoming name is gone, and the mark; call it only after the index has committed. May be repeated.
 
         An emptied batch that takes no more objects goes with it. A crash before: the file is found by recovery, which
         sees by its key that it is indexed. SpoolError `name-invalid` for a path that is not this intake's.
@@ -240,5 +271,7 @@ class Intake:
             if self._current is not None:
                 current, self._current = self._current, None
                 self._finish(current)
+        self._helpers.shutdown()
+        with self._mutex:
             empty = not self._batches
         self._directory.leave(empty=empty)

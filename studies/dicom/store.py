@@ -17,7 +17,6 @@ import os
 import re
 import secrets
 import stat
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +36,6 @@ from .durable import (
     spool_error,
     write_all,
 )
-from .mark import MARK_BYTES, NO_MARK, mark_read
 
 KEY = r"[0-9a-f]{8,64}"
 OWNER = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}-[0-9a-f]{16}"
@@ -47,7 +45,7 @@ _KEY = re.compile(KEY)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OBJECT_NAME = re.compile(rf"objects/{KEY}/{KEY}/{KEY}\.dcm")
 _QUARANTINE_NAME = re.compile(r"quarantine/[0-9a-f]{64}\.bin")
-_INCOMING_NAME = re.compile(rf"incoming/{OWNER}/{BATCH}/{KEY}\.dcm")
+_INCOMING_NAME = re.compile(rf"incoming/{OWNER}/{BATCH}/{KEY}\.(?:slot|dcm)")
 
 _CHUNK_BYTES = 1 << 20
 _PLACE_TRIES = 16
@@ -62,7 +60,6 @@ class Store:
         self._root = str(self.root)
         self._prefix = f"{self._root}/"
         self._quarantine = f"{self._root}/quarantine"
-        self._unflushed: set[str] = set()
 
     # Start-up
 
@@ -146,39 +143,6 @@ class Store:
         return owner, batch, leaf
 
     # Objects
-
-    def unmark(self, incoming: Iterable[Path | str]) -> None:
-        """The marks (mark.py) of these spooled objects are gone from their preambles; may be repeated.
-
-        First their own names are made durable, which the marks stood for until now: one flush for each directory.
-        Where that once failed it is never believed again: those objects keep their marks, which harm nobody.
-        The marks' removal need not be durable. What is no file in `incoming` is left to `place`.
-        """
-        found: dict[str, list[str]] = defaultdict(list)
-        for path in map(str, incoming):
-            if _INCOMING_NAME.fullmatch(path, len(self._prefix)):
-                directory, _, leaf = path.rpartition("/")
-                found[directory].append(leaf)
-        try:
-            for directory, leaves in found.items():
-                self._unmark_in(directory, leaves)
-        except OSError as exc:
-            raise spool_error(exc, step="taking the marks of spooled objects away") from exc
-
-    def _unmark_in(self, directory: str, leaves: Iterable[str]) -> None:
-        if directory in self._unflushed:
-            return
-        fd = os.open(directory, DIRECTORY_FLAGS)
-        try:
-            try:
-                os.fsync(fd)
-            except OSError:
-                self._unflushed.add(directory)
-                raise
-            for leaf in leaves:
-                _unmark(fd, leaf)
-        finally:
-            os.close(fd)
 
     def place(self, incoming: Path | str, name: str) -> None:
         """The durable file `incoming` also bears `name`; that itself is durable only after `sync([name])`.
@@ -305,7 +269,6 @@ class Store:
                     raise SpoolError("store-symlink")
                 new = False
             elif isinstance(source, Path) and self._may_be_placed(str(source)):
-                self.unmark([source])
                 new = linked_first(str(source), target)
             else:
                 new = self._quarantine_copy(source, target)
@@ -337,20 +300,6 @@ class Store:
         finally:
             os.unlink(part)
             os.close(fd)
-
-
-def _unmark(directory: int, leaf: str) -> None:
-    try:
-        fd = os.open(leaf, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    except OSError as exc:
-        if exc.errno in (errno.ENOENT, errno.ELOOP):
-            return
-        raise
-    try:
-        if mark_read(os.pread(fd, MARK_BYTES, 0), leaf.partition(".")[0]) is not None:
-            os.pwrite(fd, NO_MARK, 0)
-    finally:
-        os.close(fd)
 
 
 def _checked_device(path: str) -> int:

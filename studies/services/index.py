@@ -108,7 +108,6 @@ def index_objects(store: Store, items: Sequence[Indexable]) -> Indexed:
 def _placed(store: Store, entries: list[_Entry], result: Indexed) -> list[_Entry]:
     """Those whose file has its place; one whose own file is at fault is put aside and does not hold up the others."""
     placed = []
-    store.unmark(entry.incoming for entry in entries)
     for entry in entries:
         try:
             store.place(entry.incoming, entry.name)

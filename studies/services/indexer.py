@@ -17,14 +17,14 @@ from studies.services.receive import Indexable
 
 logger = logging.getLogger(__name__)
 
-BATCH_OBJECTS = 200
+BATCH_OBJECTS = 500
 BATCH_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 ALERT = "indexer"
 
 
 class Indexer:
-    """`add` never waits. A batch begins 0.2 s after its first object, at 200 objects, or at once when someone flushes.
+    """`add` never waits. A batch begins 0.2 s after its first object, at 500 objects, or at once when someone flushes.
 
     When the database or the store fails the objects wait (they are durable), and the backlog grows until receiving
     refuses. What fails for its own sake keeps its incoming name, with an alert, until the next recovery.

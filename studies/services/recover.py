@@ -150,7 +150,7 @@ def object_read(path: Path) -> Indexable:
         before_dataset = stream.read(meta.dataset_offset)
     identity_check(header, sop_class_uid=meta.sop_class_uid, sop_instance_uid=meta.sop_instance_uid)
     sha256, size_bytes = file_hash(path, meta.dataset_offset)
-    mark = file_mark(path)
+    mark = file_mark(str(path))
     if mark is not None and not mark.fits(sha256=sha256, size_bytes=size_bytes, meta=before_dataset):
         raise DatasetError("object-damaged")
     spooled = SpooledObject(

@@ -21,7 +21,6 @@ FAILPOINTS = (
     "spool.begun",
     "spool.written",
     "spool.fsynced",
-    "spool.renamed",
     "spool.durable",
     "receive.durable",
     "index.begin",
@@ -71,7 +70,7 @@ def deaths(gateway: Gateway) -> int:
 def incoming(gateway: Gateway) -> list[Path]:
     """Objects and beginnings of objects that are not indexed yet."""
     found = [Path(folder) / name for folder, _folders, names in os.walk(gateway.store / "incoming") for name in names]
-    return [path for path in found if path.suffix == ".dcm" or (path.suffix == ".slot" and size_of(path) > 0)]
+    return [path for path in found if path.suffix in (".dcm", ".slot") and size_of(path) > 0]
 
 
 def size_of(path: Path) -> int:
@@ -144,7 +143,7 @@ def test_acknowledged_objects_survive_a_kill_on_the_slow_path(gateway: Gateway, 
     acknowledged_before_death_is_kept(gateway, tmp_path, failpoint, passes=3, GATEWAY_SLOW_STORE="1")
 
 
-@pytest.mark.parametrize("failpoint", ["spool.renamed", "index.committed"])
+@pytest.mark.parametrize("failpoint", ["spool.fsynced", "index.committed"])
 def test_sending_again_after_a_kill_makes_nothing_twice(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
     crash_round(gateway, tmp_path, failpoint, passes=1 if failpoint.startswith("index") else 4)
 

@@ -43,7 +43,7 @@ def fill():
             kept.append(house.receive(f"1.2.3.{len(kept)}", pixels=bytes(size)).spooled)
     except ReceiveError as error:
         return error.code, error.busy
-print(fill(), len(kept) > 3, sum(s.stat().st_size > 0 for s in house.store.root.rglob("*.slot")))
+print(fill(), len(kept) > 3, len(house.files("incoming")) - len(kept))
 print(all(one.path.stat().st_size == one.size_bytes + one.meta_bytes for one in kept))
 before = len(kept)
 for filler in fillers:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from tests.crash.test_receiving_crash import incoming
 from tests.dicom_samples import bundled_root, dataset_of, study_files, uid_of
 from tests.dicom_tap import Tap
 from tests.gateway_harness import Gateway, wait_until
@@ -23,7 +24,7 @@ def kept(gateway: Gateway) -> dict[str, bytes]:
     rows = dict(gateway.rows("SELECT sop_instance_uid, path FROM studies_instance"))
     on_disk = {str(p.relative_to(gateway.store)) for p in (gateway.store / "objects").rglob("*") if p.is_file()}
     assert on_disk == set(rows.values())
-    assert not [p for p in (gateway.store / "incoming").rglob("*") if p.suffix in (".dcm", ".part")]
+    assert not incoming(gateway)
     assert gateway.value("SELECT count(*) FROM studies_quarantinedobject") == 0
     return {uid: dataset_of(gateway.store / path) for uid, path in rows.items()}
 

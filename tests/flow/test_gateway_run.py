@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.test_receiving_crash import incoming
 from tests.dicom_samples import study_files
 from tests.gateway_harness import Gateway, listens, wait_until
 
@@ -60,7 +61,7 @@ def test_stops_in_time_under_load_and_keeps_what_it_acknowledged(gateway: Gatewa
         sender.join()
     nothing_left(gateway)
     again = gateway.start_listeners()  # what was acknowledged and not indexed is recovered
-    wait_until(lambda: not list((gateway.store / "incoming").rglob("*.dcm")), what="the recovery")
+    wait_until(lambda: not incoming(gateway), what="the recovery")
     gateway.stop(again)
     rows = gateway.rows("SELECT path FROM studies_instance")
     assert all((gateway.store / path).is_file() for (path,) in rows)

@@ -91,9 +91,9 @@ def test_reckoning_notices_what_is_lost_doubled_or_left_over(gateway: Gateway, t
         one.reckon()
     one.promised.remove("1.2.3")
 
-    stray, left = gateway.store / "objects" / "stray.dcm", gateway.store / "incoming" / "left.part"
-    for path, words in ((stray, "without a row"), (left, "left.part")):
-        path.touch()
+    stray, left = gateway.store / "objects" / "stray.dcm", gateway.store / "incoming" / "left.slot"
+    for path, words in ((stray, "without a row"), (left, "left.slot")):
+        path.write_bytes(b"x")
         with pytest.raises(AssertionError, match=words):
             one.reckon()
         path.unlink()

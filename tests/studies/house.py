@@ -91,6 +91,7 @@ class House:
 
     def dies(self) -> None:
         """The process is gone: its lock is free, what it held in memory is lost, what is on disk stays."""
+        self.intake._helpers.shutdown()
         self.intake._directory.leave(empty=False)
         self.waiting = []
 

@@ -49,7 +49,7 @@ def test_every_byte_is_flushed_before_success(house: House, monkeypatch: pytest.
     assert flushed == [item.spooled.path.stat().st_ino]
 
 
-@pytest.mark.parametrize("step", ["fdatasync", "rename"])
+@pytest.mark.parametrize("step", ["fdatasync", "pwrite"])
 def test_failing_disk_leaves_nothing_and_is_no_fault_of_the_object(
     house: House, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

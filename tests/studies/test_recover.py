@@ -75,11 +75,13 @@ def test_parts_were_never_acknowledged_and_go(house: House) -> None:
     assert not list(house.store.incoming.iterdir())
 
 
-def test_whole_object_whose_own_name_a_power_cut_lost_is_adopted(house: House) -> None:
+def test_release_that_was_cut_short_after_the_mark_had_gone_costs_nothing(house: House) -> None:
     item = house.receive()
-    item.spooled.path.rename(item.spooled.path.with_suffix(".slot"))
+    index_objects(house.store, [item])
+    with item.spooled.path.open("r+b") as slot:
+        slot.write(bytes(128))
     house.dies()
-    recovered(house, adopted=1)
+    recovered(house, parts=1)
     assert Instance.objects.get().sha256 == item.spooled.sha256
     house.check()
 
@@ -144,11 +146,21 @@ def test_object_for_which_the_quarantine_has_no_room_stays_where_it_is(
 
 @pytest.mark.parametrize("junk", [b"", b"junk", bytes(128) + b"DICM", bytes(200)])
 def test_file_without_meta_is_quarantined_and_never_thrown_away(house: House, junk: bytes) -> None:
-    item = house.receive()
-    item.spooled.path.write_bytes(junk)
+    path = house.receive().spooled.path
+    path.rename(path.with_suffix(".dcm")).write_bytes(junk)  # as what is refused before it has any meta is kept
     house.dies()
     recovered(house, quarantined=1)
     assert QuarantinedObject.objects.get().size_bytes == len(junk)
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"GWSPOOL1", b"GWSPOOL1" * 16, b"\0" * 127 + b"\1"])
+def test_slot_whose_mark_the_disk_has_harmed_is_judged_by_its_content(house: House, junk: bytes) -> None:
+    item = house.receive()
+    raw = item.spooled.path.read_bytes()
+    item.spooled.path.write_bytes(junk + raw[len(junk) :])
+    house.dies()
+    recovered(house, adopted=1)  # its data set can still be read, and is all there
+    assert Instance.objects.get().sha256 == item.spooled.sha256
 
 
 def test_object_refused_before_the_crash_is_refused_again_and_not_adopted(

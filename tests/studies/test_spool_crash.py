@@ -40,7 +40,6 @@ def receive(number):
         kept = part.commit()
         say(f"ACK {kept.instance_key} {kept.sha256}")
         name = store.object_name("aa" * 8, "bb" * 8, kept.instance_key)
-        store.unmark([kept.path])
         store.place(kept.path, name)
         store.sync([name])
         os.write(rows, name.encode() + b"\\n")
@@ -95,7 +94,6 @@ class Aftermath:
                     self.found.append(path.stem)
                     if name not in self.rows():
                         self.without_row.append(path.stem)
-                        self.store.unmark([path])
                         self.store.place(path, name)
                         self.store.sync([name])
                         with self.journal.open("a") as journal:
@@ -121,8 +119,7 @@ class Aftermath:
         ("spool.begun", 1, 0, 0, 0),  # a slot that holds nothing is no part
         ("spool.written", 1, 0, 0, 0),
         ("spool.fsynced", 1, 0, 1, 1),  # its mark says that it is whole
-        ("spool.renamed", 1, 0, 1, 1),  # whole and adopted, though its sender will send it again
-        ("spool.durable", 1, 0, 1, 1),
+        ("spool.durable", 1, 0, 1, 1),  # adopted, though its sender will send it again
         ("spool.placed", 2, 0, 1, 1),
         ("spool.synced", 2, 0, 1, 1),
         ("spool.released", 2, 0, 0, 0),
