@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from uploads.vault.errors import VaultStoreError
@@ -37,6 +39,62 @@ def directory_sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@dataclass
+class _Turns:
+    users: int = 0
+    begun: int = 0
+    done: int = 0
+    running: bool = False
+    failed: OSError | None = None
+
+
+class SharedSync:
+    """`directory_sync` for many threads: who comes while one runs shares the next one, which begins after they came."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._turns: dict[Path, _Turns] = {}
+
+    def sync(self, path: Path) -> None:
+        """As `directory_sync`; an error is raised in all threads that waited for it."""
+        with self._condition:
+            turns = self._turns.setdefault(path, _Turns())
+            turns.users += 1
+            needed = turns.begun + 1
+            try:
+                while turns.done < needed:
+                    if turns.running:
+                        self._condition.wait()
+                    else:
+                        self._run(path, turns)
+                if turns.failed is not None:
+                    raise OSError(turns.failed.errno, turns.failed.strerror)
+            finally:
+                turns.users -= 1
+                if not turns.users:
+                    del self._turns[path]
+
+    def waiting(self, path: Path) -> int:
+        """How many threads are in `sync` for this directory now."""
+        with self._condition:
+            turns = self._turns.get(path)
+            return turns.users if turns is not None else 0
+
+    def _run(self, path: Path, turns: _Turns) -> None:
+        turns.begun, turns.running = turns.begun + 1, True
+        self._condition.release()
+        failed: OSError | None = None
+        try:
+            directory_sync(path)
+        except OSError as error:
+            failed = error
+        finally:
+            self._condition.acquire()
+            turns.running, turns.done = False, turns.begun
+            turns.failed = turns.failed or failed
+            self._condition.notify_all()
 
 
 @contextlib.contextmanager
