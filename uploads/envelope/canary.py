@@ -12,7 +12,7 @@ def canary_proof(nonce: bytes, content: bytes, *, upload_id: str, kid: str) -> s
     """32 letters and digits in groups of four, for one canary and one key; 160 bits that nobody guesses.
 
     `nonce` stands in the sealed map, `content` in the sealed file, so both kinds of object have been opened by whoever
-    knows it (docs/envelope.md, section 9).
+    knows it (docs/envelope.md, section 13).
     """
     parts = (b"GVE1 canary", upload_id.encode("ascii"), kid.encode("ascii"), hashlib.sha256(content).digest())
     digest = hmac.digest(nonce, b"\0".join(parts), "sha256")[:_PROOF_BYTES]

@@ -1,4 +1,4 @@
-"""A recipient's signed word that another key of its own counts from now on (docs/envelope.md, section 8)."""
+"""A recipient's signed word that another key of its own counts from now on (docs/envelope.md, section 12)."""
 
 import datetime as dt
 from collections.abc import Mapping
