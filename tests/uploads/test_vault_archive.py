@@ -252,6 +252,15 @@ def test_a_list_tells_size_and_time_without_reading_the_commitment(directory: Pa
             assert told == (False, 0, 0, "")
 
 
+def test_what_a_power_cut_leaves_of_a_summary_is_read_from_the_commitment_instead(directory: Path) -> None:
+    upload = _upload(directory)
+    summary = upload_directory(directory, upload.upload_id) / "summary.json"
+    for content in (b"", b"[]", None):
+        summary.unlink() if content is None else summary.write_bytes(content)
+        (only,) = uploads_page(directory, gateway_id="gateway-01").uploads
+        assert (only.committed, only.file_count, only.size_bytes) == (True, len(upload.files), _size(upload))
+
+
 def _pages(directory: Path, upload: SealedUpload, **bounds: float) -> Iterator[tuple[int, tuple[str, ...]]]:
     after: str | None = ""
     while after is not None:

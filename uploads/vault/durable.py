@@ -121,27 +121,30 @@ def file_create(path: Path) -> int:
     return descriptor
 
 
-def file_write(path: Path, content: bytes) -> None:
+def file_write(path: Path, content: bytes, *, durable: bool = True) -> None:
     """After return `path` holds exactly `content`, mode 0600, and survives a power cut; a crash leaves old or new,
     whole.
 
-    A crash may also leave an unused `.<name>.<random>.part`, which nothing reads.
+    A crash may also leave an unused `.<name>.<random>.part`, which nothing reads. Not `durable`: quicker, and after a
+    power cut the file may be empty or missing.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with os.fdopen(file_create(part), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    directory_sync(path.parent)
+    if durable:
+        directory_sync(path.parent)
 
 
-def record_write(path: Path, record: Mapping[str, object]) -> None:
+def record_write(path: Path, record: Mapping[str, object], *, durable: bool = True) -> None:
     """`file_write` of a JSON object."""
-    file_write(path, json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
+    file_write(path, json.dumps(record, indent=1, sort_keys=True).encode() + b"\n", durable=durable)
 
 
 def record_read(path: Path, *, secret: bool = False) -> dict[str, object] | None:

@@ -149,13 +149,20 @@ def upload_owner(upload: Path) -> str | None:
 
 
 def summary_write(upload: Path, commitment: Commitment, *, stored_at: str) -> None:
-    """Keeps what a list shows, so that it need not read the commitment of every upload."""
-    record_write(upload / SUMMARY_FILE, _summary(commitment, stored_at))
+    """Keeps what a list shows, so that it need not read the commitment of every upload; made again if it is lost."""
+    record_write(upload / SUMMARY_FILE, _summary(commitment, stored_at), durable=False)
 
 
 def _summary(commitment: Commitment, stored_at: str) -> dict[str, object]:
     size_bytes = sum(file.size_bytes for file in commitment.files)
     return {"version": 1, "file_count": len(commitment.files), "size_bytes": size_bytes, "stored_at": stored_at}
+
+
+def _summary_read(upload: Path) -> dict[str, object] | None:
+    try:
+        return record_read(upload / SUMMARY_FILE)
+    except VaultStoreError:  # what a power cut has left of it
+        return None
 
 
 def _summary_made(directory: Path, upload_id: str) -> dict[str, object]:
@@ -172,7 +179,7 @@ def upload_summary(directory: Path, upload_id: str) -> UploadSummary | None:
         return None
     removed = record_read(upload / REMOVED_FILE) or {}
     committed = (upload / COMMIT_FILE).exists()
-    record = (record_read(upload / SUMMARY_FILE) or _summary_made(directory, upload_id)) if committed else {}
+    record = (_summary_read(upload) or _summary_made(directory, upload_id)) if committed else {}
     try:
         return UploadSummary(
             upload_id,

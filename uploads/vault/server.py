@@ -1,5 +1,6 @@
 """Serves a vault directory over HTTP with gunicorn: bounded threads and time, loopback by default, a graceful stop."""
 
+import os
 import select
 import socket
 import struct
@@ -88,10 +89,15 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     """
 
     def handle(self, conn: TConn) -> Any:
-        result = super().handle(conn)
+        result = self._handle_one(conn)
         while result is True and self.alive and self._follows(conn):
-            result = super().handle(conn)
+            result = self._handle_one(conn)
         return result
+
+    def _handle_one(self, conn: TConn) -> Any:
+        if self.ppid != os.getppid():
+            self.alive = False  # the master was killed: end soon, whatever still comes in, and let the lock go
+        return super().handle(conn)
 
     def _follows(self, conn: TConn) -> bool:
         if conn.is_http2 or conn.parser.unreader.buf.getvalue():
