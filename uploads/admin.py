@@ -1,44 +1,68 @@
 """Admin of vaults and uploads. A vault's pins and token are not changed from a form."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
 from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of
 from gateway_project.core.services.audit import audit_record
+from uploads.forms import VaultForm, keys_apply
 from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
-from uploads.services.vaults import vault_switch
+from uploads.ports import VaultError
+from uploads.selectors import deletion_allowed
+from uploads.services.canary import canary_send
+from uploads.services.pins import PinError, offer_fetch, pin_rows
+from uploads.services.vaults import vault_client, vault_switch
+
+
+@contextmanager
+def faults_told(model_admin: admin.ModelAdmin, request: HttpRequest, vault: Vault) -> Iterator[None]:
+    """What the vault or its settings refuse is told to who asked, in its own words."""
+    try:
+        yield
+    except (PinError, VaultError, JobFault) as error:
+        model_admin.message_user(request, f"{vault}: {error}", messages.ERROR)
 
 
 @admin.register(Vault, site=site)
 class VaultAdmin(AdministratorAdmin):
     list_display = ("name", "base_url", "vault_id", "required", "enabled", "demonstration", "recipient_key_id")
-    fields = (
-        "name",
-        "required",
-        "enabled",
-        "base_url",
-        "vault_id",
-        "recipient_key_id",
-        "token_state",
-        "demonstration",
-        "lane",
-        "created_at",
-    )
+    form = VaultForm
     readonly_fields = (
         "base_url",
         "vault_id",
         "recipient_key_id",
+        "recipient_pinned_at",
+        "pinned_keys",
+        "canary_upload_id",
+        "canary_sent_at",
+        "canary_proved_at",
+        "deletion",
         "token_state",
         "demonstration",
         "lane",
         "created_at",
     )
+    fieldsets = (
+        (None, {"fields": ("name", "required", "enabled", *readonly_fields)}),
+        (
+            "Keys",
+            {
+                "fields": VaultForm.KEY_FIELDS,
+                "description": "Each change needs the fingerprint that the key's owner has told; all is audited.",
+            },
+        ),
+    )
     list_select_related = ("lane",)
+    actions = ("pins_compare", "canary_send")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Vault | None = None) -> tuple[str, ...]:
         """The demonstration vault is found again by its name at every start."""
@@ -48,10 +72,34 @@ class VaultAdmin(AdministratorAdmin):
     def token_state(self, vault: Vault) -> str:
         return "set" if vault.token else "not set"
 
+    @admin.display(description="pinned keys")
+    def pinned_keys(self, vault: Vault) -> str:
+        return "\n".join(str(row) for row in pin_rows(vault, None))
+
+    @admin.display(boolean=True, description="receipts may allow deletion")
+    def deletion(self, vault: Vault) -> bool:
+        return deletion_allowed(vault)
+
+    @admin.action(description="Compare the pinned keys with what the vault offers now", permissions=["change"])
+    def pins_compare(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        for vault in queryset:
+            with faults_told(self, request, vault):
+                offer = offer_fetch(vault_client(vault), recipient_key_id=vault.recipient_key_id)
+                for row in pin_rows(vault, offer):
+                    self.message_user(request, f"{vault}, {row}", messages.INFO if row.same else messages.ERROR)
+
+    @admin.action(description="Send a canary for the recipient to open", permissions=["change"])
+    def canary_send(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        for vault in queryset:
+            with faults_told(self, request, vault):
+                upload_id = canary_send(vault, vault_client(vault), actor=actor_of(request.user))
+                words = f"{vault}: canary {upload_id} was sent. Let the recipient open it, then enter the proof."
+                self.message_user(request, words, messages.SUCCESS)
+
     def save_model(self, request: HttpRequest, obj: Vault, form: ModelForm, change: bool) -> None:
         """The switch goes through its service: what is planned for the vault waits or flows with it."""
         actor, enabled = actor_of(request.user), obj.enabled
-        changed = [name for name in form.changed_data if name != "enabled"]
+        changed = [name for name in form.changed_data if name not in ("enabled", *VaultForm.KEY_FIELDS)]
         if "enabled" in form.changed_data:
             obj.enabled = not enabled
         super().save_model(request, obj, form, change)
@@ -61,6 +109,8 @@ class VaultAdmin(AdministratorAdmin):
         if changed:
             detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed}}
             audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
+        for words in keys_apply(obj, form.cleaned_data, actor=actor):
+            self.message_user(request, f"Not done: {words}", messages.ERROR)
 
 
 class AttemptInline(admin.TabularInline):

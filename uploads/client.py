@@ -19,7 +19,7 @@ import requests
 from requests.auth import AuthBase
 
 from uploads.envelope.receipt import StoredFile
-from uploads.ports import UploadState, VaultDescription, VaultError
+from uploads.ports import UploadPage, UploadState, VaultDescription, VaultError, VerifyPage
 from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
 
 API_VERSION = 1
@@ -36,7 +36,7 @@ _JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class VaultClient:
-    """A `VaultPort` over HTTP. One client may be shared by the threads of one process.
+    """An `ArchivePort` over HTTP. One client may be shared by the threads of one process.
 
     `timeout_seconds` is the longest silence while sending, and the longest wait from the last byte sent to the last
     byte of the answer; `connect_seconds` bounds connecting. `verify` is True, or the path of a CA bundle, or False
@@ -164,6 +164,37 @@ class VaultClient:
         if not _JWS.fullmatch(receipt):
             raise _unexpected()
         return receipt
+
+    def verify(self, upload_id: str, *, after: str = "") -> VerifyPage:
+        """Answers what the vault found in a bounded number of files. Its codes: `not-committed`, `upload-removed`."""
+        _check(_UPLOAD_ID, upload_id, "upload id")
+        answer = self._request(
+            "POST",
+            f"/v1/uploads/{upload_id}/verify{_after(_NAME, after)}",
+            expected=(200,),
+            content_type="application/json",
+            limit=LARGE_ANSWER_BYTES,
+            data=b"",
+        )
+        document = _json_object(answer)
+        page = VerifyPage(
+            file_count=_member(document, "file_count", int),
+            checked=_member(document, "checked", int),
+            damaged=tuple(_text(_NAME, name) for name in _member(document, "damaged", list)),
+            next_after=_next(_NAME, document, after),
+        )
+        if document.get("upload_id") != upload_id:
+            raise _unexpected()
+        return page
+
+    def uploads_page(self, *, after: str = "") -> UploadPage:
+        """Answers a page of our uploads in the vault, in the order of their ids."""
+        document = self._get_json(f"/v1/uploads{_after(_UPLOAD_ID, after)}", "application/json", LARGE_ANSWER_BYTES)
+        entries = [_member({"entry": entry}, "entry", dict) for entry in _member(document, "uploads", list)]
+        uploads = tuple(
+            (_text(_UPLOAD_ID, entry.get("upload_id")), _member(entry, "committed", bool)) for entry in entries
+        )
+        return UploadPage(uploads=uploads, next_after=_next(_UPLOAD_ID, document, after))
 
     def _get_json(
         self, path: str, content_type: str, limit: int, *, not_found: tuple[str, str] | None = None
@@ -310,6 +341,27 @@ def _json_object(answer: bytes) -> dict[str, Any]:
 def _member(document: dict[str, Any], name: str, kind: type[_T]) -> _T:
     value = document.get(name)
     if type(value) is not kind:  # not isinstance: true is no number here
+        raise _unexpected()
+    return value
+
+
+def _text(pattern: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise _unexpected()
+    return value
+
+
+def _after(pattern: re.Pattern[str], after: str) -> str:
+    if not after:
+        return ""
+    _check(pattern, after, "page")
+    return f"?after={after}"
+
+
+def _next(pattern: re.Pattern[str], document: dict[str, Any], after: str) -> str | None:
+    """Where the next page begins; always further on, so that no vault can keep us asking for ever."""
+    value = document.get("next")
+    if value is not None and _text(pattern, value) <= after:
         raise _unexpected()
     return value
 

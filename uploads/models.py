@@ -17,7 +17,9 @@ class Vault(models.Model):
     """Where studies are uploaded to, and whose key they are sealed for.
 
     `recipient_jwk` and `receipt_jwk` are pinned: what the vault says later never replaces them (a difference stops the
-    lane).
+    lane). They change only through `services.pins`: by an administrator who compares fingerprints, or by a statement
+    under the recipient's own pinned `signing_jwk`. `proved_keys` are the recipient keys that a canary was opened with,
+    and when; nothing may ever be deleted on a receipt for what was sealed for another key.
     """
 
     name = models.CharField(max_length=60, unique=True)
@@ -34,6 +36,15 @@ class Vault(models.Model):
     demonstration = models.BooleanField(default=False, help_text="Its receipts never allow deletion.")
     lane = models.OneToOneField(Lane, on_delete=models.PROTECT, related_name="vault")
     created_at = models.DateTimeField(default=now)
+    recipient_pinned_at = models.DateTimeField(default=now)
+    recovery_jwk = models.JSONField(null=True, blank=True, help_text="A second recipient, whose key is kept offline.")
+    signing_jwk = models.JSONField(null=True, blank=True, help_text="The recipient's key that signs rotations.")
+    rotation_serial = models.BigIntegerField(default=0, help_text="Of the last statement; an earlier one is refused.")
+    canary_upload_id = models.CharField(max_length=32, blank=True)
+    canary_proof_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    canary_sent_at = models.DateTimeField(null=True, blank=True)
+    canary_proved_at = models.DateTimeField(null=True, blank=True, help_text="For the pinned key; empty: not yet.")
+    proved_keys = models.JSONField(default=dict, blank=True)
 
     def __str__(self) -> str:
         return self.name
@@ -51,6 +62,9 @@ class UploadJob(LeasedJob):
     upload_id = models.CharField(max_length=32, unique=True, default=new_upload_id, editable=False)
     files_total = models.PositiveIntegerField(default=0)
     files_done = models.PositiveIntegerField(default=0)
+    recipient_key_ids = models.CharField(
+        max_length=180, blank=True, help_text="For whom it is sealed, the recipient first; never mixed in one upload."
+    )
     commitment = models.TextField(blank=True, editable=False)
     receipt = models.TextField(blank=True, editable=False)
     receipt_id = models.CharField(max_length=80, blank=True)

@@ -58,6 +58,27 @@ class UploadState:
     receipt: str | None
 
 
+@dataclass(frozen=True)
+class VerifyPage:
+    """What a vault found when it read some files of a committed upload again; nothing of it is signed.
+
+    `damaged` names files that are missing or are not what was committed; `next_after` is None when all were read.
+    """
+
+    file_count: int
+    checked: int
+    damaged: tuple[str, ...]
+    next_after: str | None
+
+
+@dataclass(frozen=True)
+class UploadPage:
+    """Some of our uploads in a vault: id, and whether it is committed; `next_after` is None when there are no more."""
+
+    uploads: tuple[tuple[str, bool], ...]
+    next_after: str | None
+
+
 class VaultPort(Protocol):
     """A vault. Every method raises `VaultError` and nothing else, and every method may be repeated."""
 
@@ -92,6 +113,16 @@ class VaultPort(Protocol):
         """Closes the upload and returns the receipt JWS as it came; it proves nothing until the caller has verified
         it.
         """
+
+
+class ArchivePort(VaultPort, Protocol):
+    """A vault that can also be asked about what it keeps; not every protocol has words for that."""
+
+    def verify(self, upload_id: str, *, after: str = "") -> VerifyPage:
+        """Asks the vault to read a committed upload again, from behind the file `after` on; the next page goes on."""
+
+    def uploads_page(self, *, after: str = "") -> UploadPage:
+        """Answers which uploads of ours the vault has, from behind the id `after` on; a page may be empty."""
 
 
 class DeliveryPort(Protocol):

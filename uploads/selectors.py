@@ -133,3 +133,19 @@ def upload_latest_done() -> UploadJob | None:
 
 def demonstration_exists() -> bool:
     return Vault.objects.filter(demonstration=True, enabled=True).exists()
+
+
+def deletion_allowed(vault: Vault, *, key_id: str | None = None) -> bool:
+    """Whether receipts of this vault may ever allow deletion of what is sealed for this recipient key (default: the
+    pinned one): the recipient has opened a canary with it, and the vault is no demonstration.
+    """
+    return not vault.demonstration and (key_id or vault.recipient_key_id) in vault.proved_keys
+
+
+def upload_deletion_allowed(job: UploadJob) -> bool:
+    """Whether this upload is a reason that its study's files are not needed here: receipted, and sealed for a key that
+    was proved to open.
+    """
+    key_id = job.recipient_key_ids.partition(" ")[0]
+    receipted = job.state == JobState.DONE and bool(job.receipt)
+    return receipted and bool(key_id) and deletion_allowed(job.vault, key_id=key_id)

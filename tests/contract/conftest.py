@@ -1,11 +1,12 @@
 """The vault under test: the one that the environment names, or else the reference vault, started on a free port.
 
 For a vault of your own: VAULT_URL, VAULT_TOKEN, VAULT_GATEWAY_ID, VAULT_IDENTITY (the PEM file of that gateway's
-registered identity), VAULT_RECIPIENT_KID (a registered recipient's key id), and VAULT_OTHER_TOKEN (of a second
-gateway; optional).
+registered identity), VAULT_RECIPIENT_KID (a registered recipient's key id), and, optional, VAULT_OTHER_TOKEN (of a
+second gateway) and VAULT_FULL_TOKEN (of a gateway whose quota is less than 1 MB).
 """
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.uploads.sealed_upload import SealedUpload, sealed_upload
 from uploads.client import VaultClient
 from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, private_key_read
-from uploads.vault.registry import gateway_register, recipient_register, vault_create
+from uploads.vault.registry import gateway_register, quota_set, recipient_register, vault_create
 
 
 @dataclass
@@ -28,6 +30,7 @@ class VaultUnderTest:
     identity: PrivateKey
     recipient_kid: str
     other_token: str | None
+    full_token: str | None
 
     @cached_property
     def client(self) -> VaultClient:
@@ -44,6 +47,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultUnderTest]:
             identity=private_key_read(Path(os.environ["VAULT_IDENTITY"])),
             recipient_kid=os.environ["VAULT_RECIPIENT_KID"],
             other_token=os.environ.get("VAULT_OTHER_TOKEN"),
+            full_token=os.environ.get("VAULT_FULL_TOKEN"),
         )
         return
     directory = tmp_path_factory.mktemp("contract") / "vault"
@@ -51,6 +55,8 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultUnderTest]:
     vault_create(directory, vault_id="vault-contract", demonstration=True)
     gateway_register(directory, gateway_id="gateway-01", token="token-of-the-first", jwk=jwk_from_key(identity))
     gateway_register(directory, gateway_id="gateway-02", token="token-of-the-second", jwk=jwk_from_key(key_generate()))
+    gateway_register(directory, gateway_id="gateway-03", token="token-of-the-third", jwk=jwk_from_key(key_generate()))
+    quota_set(directory, quota_bytes=100_000, gateway_id="gateway-03")
     kid = recipient_register(directory, jwk_from_key(key_generate()))
     command = [sys.executable, "-m", "uploads.vault", "serve", "--directory", str(directory), "--port", "0"]
     command += ["--vault-id", "vault-contract", "--demonstration"]
@@ -58,7 +64,24 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultUnderTest]:
         try:
             line = process.stdout.readline() if process.stdout else ""
             url = line.rpartition(" ")[2].strip()
-            yield VaultUnderTest(url, "token-of-the-first", "gateway-01", identity, kid, "token-of-the-second")
+            tokens = ("token-of-the-second", "token-of-the-third")
+            yield VaultUnderTest(url, "token-of-the-first", "gateway-01", identity, kid, *tokens)
         finally:
             process.terminate()
             process.wait(timeout=25)
+
+
+@pytest.fixture
+def upload_id() -> str:
+    return secrets.token_hex(16)
+
+
+@pytest.fixture
+def upload(vault: VaultUnderTest) -> SealedUpload:
+    return sealed_upload(
+        [b"first" * 1000, b"second"],
+        identity=vault.identity,
+        recipients=[jwk_from_key(key_generate())],
+        gateway_id=vault.gateway_id,
+        vault_id=vault.client.describe().vault_id,
+    )

@@ -1,11 +1,9 @@
 """The vault's HTTP interface, version 1, as docs/vault-api.md says it; runs against any vault (see conftest)."""
 
-import base64
 import dataclasses
 import hashlib
 import http.client
 import io
-import secrets
 import socket
 import threading
 from urllib.parse import urlsplit
@@ -14,78 +12,14 @@ import pytest
 import requests
 
 from tests.contract.conftest import VaultUnderTest
-from tests.uploads.sealed_upload import SealedUpload, sealed_upload
-from uploads.envelope.keys import jwk_from_key, key_from_jwk, key_generate, thumbprint
+from tests.contract.wire import call, commit, digest, names, problem, put, put_all
+from tests.uploads.sealed_upload import SealedUpload
+from uploads.envelope.keys import key_from_jwk, key_generate, thumbprint
 from uploads.envelope.receipt import commitment_sign, receipt_verify
 
 
-def _call(
-    vault: VaultUnderTest,
-    method: str,
-    path: str,
-    *,
-    token: str | None = "",
-    body: bytes | None = None,
-    headers: dict[str, str] | None = None,
-) -> requests.Response:
-    sent = dict(headers or {})
-    if token is not None:
-        sent["Authorization"] = f"Bearer {token or vault.token}"
-    with requests.Session() as session:
-        session.trust_env = False
-        return session.request(method, vault.url + path, data=body, headers=sent, timeout=30, allow_redirects=False)
-
-
-def _digest(content: bytes) -> dict[str, str]:
-    return {"Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"}
-
-
-def _put(vault: VaultUnderTest, upload_id: str, name: str, content: bytes, *, token: str = "") -> requests.Response:
-    return _call(vault, "PUT", f"/v1/uploads/{upload_id}/{name}", token=token, body=content, headers=_digest(content))
-
-
-def _problem(response: requests.Response, status: int, code: str | None = None) -> None:
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"].partition(";")[0] == "application/problem+json"
-    problem = response.json()
-    assert problem["status"] == status
-    assert isinstance(problem["code"], str)
-    if code is not None:
-        assert problem["code"] == code
-
-
-def _names(vault: VaultUnderTest, upload_id: str) -> list[str]:
-    return [file["name"] for file in _call(vault, "GET", f"/v1/uploads/{upload_id}").json()["files"]]
-
-
-@pytest.fixture
-def upload_id() -> str:
-    return secrets.token_hex(16)
-
-
-@pytest.fixture
-def upload(vault: VaultUnderTest) -> SealedUpload:
-    return sealed_upload(
-        [b"first" * 1000, b"second"],
-        identity=vault.identity,
-        recipients=[jwk_from_key(key_generate())],
-        gateway_id=vault.gateway_id,
-        vault_id=vault.client.describe().vault_id,
-    )
-
-
-def _put_all(vault: VaultUnderTest, upload: SealedUpload) -> None:
-    for name, content in upload.files.items():
-        assert _put(vault, upload.upload_id, name, content).status_code == 201
-
-
-def _commit(vault: VaultUnderTest, upload: SealedUpload, token: str | None = None) -> requests.Response:
-    body = (token or upload.token).encode()
-    return _call(vault, "POST", f"/v1/uploads/{upload.upload_id}/commit", body=body)
-
-
 def test_description_names_vault_and_receipt_key(vault: VaultUnderTest) -> None:
-    response = _call(vault, "GET", "/v1/")
+    response = call(vault, "GET", "/v1/")
     assert response.status_code == 200
     assert response.headers["Content-Type"].partition(";")[0] == "application/json"
     document = response.json()
@@ -97,41 +31,41 @@ def test_description_names_vault_and_receipt_key(vault: VaultUnderTest) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/keys/x", "/v1/uploads/" + "0" * 32, "/v1/nowhere"])
 def test_nothing_but_the_description_without_a_token(vault: VaultUnderTest, path: str) -> None:
-    _problem(_call(vault, "GET", path, token=None), 401, "unauthorized")
+    problem(call(vault, "GET", path, token=None), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("path", ["/v1/", "/v1/keys/x", "/v1/uploads/" + "0" * 32])
 @pytest.mark.parametrize("header", ["Bearer wrong-token-of-nobody", "Basic dXNlcjpwYXNz", "Bearer", "Bearer \u00e4"])
 def test_a_wrong_token_is_refused_everywhere(vault: VaultUnderTest, path: str, header: str) -> None:
-    response = _call(vault, "GET", path, token=None, headers={"Authorization": header})
-    _problem(response, 401, "unauthorized")
+    response = call(vault, "GET", path, token=None, headers={"Authorization": header})
+    problem(response, 401, "unauthorized")
     assert "bearer" in response.headers["WWW-Authenticate"].lower()
 
 
 def test_put_without_a_right_token_stores_nothing(vault: VaultUnderTest, upload_id: str) -> None:
-    response = _put(vault, upload_id, "file-00001.gve", b"x" * 100_000, token="wrong-token-of-nobody")
-    _problem(response, 401)
-    assert _names(vault, upload_id) == []
+    response = put(vault, upload_id, "file-00001.gve", b"x" * 100_000, token="wrong-token-of-nobody")
+    problem(response, 401)
+    assert names(vault, upload_id) == []
 
 
 def test_keys_by_id(vault: VaultUnderTest) -> None:
-    response = _call(vault, "GET", f"/v1/keys/{vault.recipient_kid}")
+    response = call(vault, "GET", f"/v1/keys/{vault.recipient_kid}")
     assert response.status_code == 200
     assert response.headers["Content-Type"].partition(";")[0] == "application/jwk+json"
     assert thumbprint(response.json()) == vault.recipient_kid
     assert "d" not in response.json()
-    _problem(_call(vault, "GET", f"/v1/keys/{'x' * 43}"), 404, "key-unknown")
-    _problem(_call(vault, "GET", "/v1/keys/..%2fvault"), 404)
+    problem(call(vault, "GET", f"/v1/keys/{'x' * 43}"), 404, "key-unknown")
+    problem(call(vault, "GET", "/v1/keys/..%2fvault"), 404)
 
 
 def test_put_is_created_then_known_then_in_conflict(vault: VaultUnderTest, upload_id: str) -> None:
     expected = {"name": "file-00001.gve", "size_bytes": 3, "sha256": hashlib.sha256(b"one").hexdigest()}
     for status in (201, 200):
-        response = _put(vault, upload_id, "file-00001.gve", b"one")
+        response = put(vault, upload_id, "file-00001.gve", b"one")
         assert response.status_code == status
         assert response.json() == expected
-    _problem(_put(vault, upload_id, "file-00001.gve", b"two"), 409, "content-conflict")
-    assert _call(vault, "GET", f"/v1/uploads/{upload_id}").json() == {
+    problem(put(vault, upload_id, "file-00001.gve", b"two"), 409, "content-conflict")
+    assert call(vault, "GET", f"/v1/uploads/{upload_id}").json() == {
         "upload_id": upload_id,
         "files": [expected],
         "receipt": None,
@@ -139,27 +73,27 @@ def test_put_is_created_then_known_then_in_conflict(vault: VaultUnderTest, uploa
 
 
 def test_unknown_upload_is_empty(vault: VaultUnderTest, upload_id: str) -> None:
-    response = _call(vault, "GET", f"/v1/uploads/{upload_id}")
+    response = call(vault, "GET", f"/v1/uploads/{upload_id}")
     assert response.status_code == 200
     assert response.json() == {"upload_id": upload_id, "files": [], "receipt": None}
 
 
 def test_body_with_another_digest_is_not_stored(vault: VaultUnderTest, upload_id: str) -> None:
     path = f"/v1/uploads/{upload_id}/file-00001.gve"
-    _problem(_call(vault, "PUT", path, body=b"one", headers=_digest(b"two")), 400, "digest-mismatch")
-    assert _names(vault, upload_id) == []
+    problem(call(vault, "PUT", path, body=b"one", headers=digest(b"two")), 400, "digest-mismatch")
+    assert names(vault, upload_id) == []
 
 
 @pytest.mark.parametrize("digest", ["", "sha-256=:AAAA:", "md5=:AAAA:", "sha-256=abc", "sha-256=::", "\u00e4"])
 def test_missing_or_malformed_digest(vault: VaultUnderTest, upload_id: str, digest: str) -> None:
     path = f"/v1/uploads/{upload_id}/file-00001.gve"
-    _problem(_call(vault, "PUT", path, body=b"one", headers={"Content-Digest": digest}), 400, "digest-missing")
+    problem(call(vault, "PUT", path, body=b"one", headers={"Content-Digest": digest}), 400, "digest-missing")
 
 
 def test_digest_among_others(vault: VaultUnderTest, upload_id: str) -> None:
-    digest = f"sha-512=:AAAA:, {_digest(b'one')['Content-Digest']}"
+    both = f"sha-512=:AAAA:, {digest(b'one')['Content-Digest']}"
     path = f"/v1/uploads/{upload_id}/file-00001.gve"
-    assert _call(vault, "PUT", path, body=b"one", headers={"Content-Digest": digest}).status_code == 201
+    assert call(vault, "PUT", path, body=b"one", headers={"Content-Digest": both}).status_code == 201
 
 
 def test_chunked_body_needs_a_length(vault: VaultUnderTest, upload_id: str) -> None:
@@ -168,29 +102,29 @@ def test_chunked_body_needs_a_length(vault: VaultUnderTest, upload_id: str) -> N
         response = session.put(
             f"{vault.url}/v1/uploads/{upload_id}/file-00001.gve",
             data=iter([b"one"]),
-            headers={"Authorization": f"Bearer {vault.token}", **_digest(b"one")},
+            headers={"Authorization": f"Bearer {vault.token}", **digest(b"one")},
             timeout=30,
         )
-    _problem(response, 411, "length-required")
+    problem(response, 411, "length-required")
 
 
 def test_empty_file_is_refused(vault: VaultUnderTest, upload_id: str) -> None:
-    _problem(_put(vault, upload_id, "file-00001.gve", b""), 400, "size-invalid")
+    problem(put(vault, upload_id, "file-00001.gve", b""), 400, "size-invalid")
 
 
 @pytest.mark.parametrize("name", ["A.gve", "-a", ".a", "..%2f..%2fx", "a%00", "a%20b", "a" * 81, "%C3%A4", "a%0a"])
 def test_names_outside_of_the_alphabet(vault: VaultUnderTest, upload_id: str, name: str) -> None:
-    response = _put(vault, upload_id, name, b"x")
+    response = put(vault, upload_id, name, b"x")
     assert response.status_code in (400, 404)
-    _problem(response, response.status_code)
-    assert _names(vault, upload_id) == []
+    problem(response, response.status_code)
+    assert names(vault, upload_id) == []
 
 
 @pytest.mark.parametrize("bad", ["0" * 31, "G" * 32, "ABCDEF" + "0" * 26, "%2e%2e"])
 def test_upload_ids_outside_of_the_alphabet(vault: VaultUnderTest, bad: str) -> None:
-    for response in (_put(vault, bad, "a", b"x"), _call(vault, "GET", f"/v1/uploads/{bad}")):
+    for response in (put(vault, bad, "a", b"x"), call(vault, "GET", f"/v1/uploads/{bad}")):
         assert response.status_code in (400, 404)
-        _problem(response, response.status_code)
+        problem(response, response.status_code)
 
 
 def _raw(vault: VaultUnderTest) -> http.client.HTTPConnection:
@@ -205,7 +139,7 @@ def _headers_only(vault: VaultUnderTest, path: str, length: int, content: bytes)
     for name, value in {
         "Authorization": f"Bearer {vault.token}",
         "Content-Length": str(length),
-        **_digest(content),
+        **digest(content),
     }.items():
         connection.putheader(name, value)
     connection.endheaders()
@@ -229,28 +163,28 @@ def test_c06_body_cut_at_byte_n_stores_nothing_and_may_be_repeated(vault: VaultU
             connection.sock.shutdown(socket.SHUT_WR)
             connection.sock.recv(65536)  # whatever is answered, it is over then
         connection.close()
-        assert _names(vault, upload_id) == []
-    assert _put(vault, upload_id, "file-00001.gve", content).status_code == 201
+        assert names(vault, upload_id) == []
+    assert put(vault, upload_id, "file-00001.gve", content).status_code == 201
 
 
 def test_other_methods_and_paths(vault: VaultUnderTest, upload_id: str) -> None:
-    response = _call(vault, "DELETE", f"/v1/uploads/{upload_id}")
-    _problem(response, 405, "method-not-allowed")
+    response = call(vault, "DELETE", f"/v1/uploads/{upload_id}")
+    problem(response, 405, "method-not-allowed")
     assert "GET" in response.headers["Allow"]
-    _problem(_call(vault, "GET", "/v1/nowhere"), 404, "not-found")
+    problem(call(vault, "GET", "/v1/nowhere"), 404, "not-found")
 
 
 def test_upload_of_another_gateway_is_forbidden(vault: VaultUnderTest, upload_id: str) -> None:
     if vault.other_token is None:
         pytest.skip("VAULT_OTHER_TOKEN is not given")
-    assert _put(vault, upload_id, "file-00001.gve", b"one").status_code == 201
-    _problem(_put(vault, upload_id, "file-00002.gve", b"two", token=vault.other_token), 403, "foreign-upload")
-    _problem(_call(vault, "GET", f"/v1/uploads/{upload_id}", token=vault.other_token), 403, "foreign-upload")
+    assert put(vault, upload_id, "file-00001.gve", b"one").status_code == 201
+    problem(put(vault, upload_id, "file-00002.gve", b"two", token=vault.other_token), 403, "foreign-upload")
+    problem(call(vault, "GET", f"/v1/uploads/{upload_id}", token=vault.other_token), 403, "foreign-upload")
 
 
 def test_commit_answers_a_verifiable_receipt_and_repeats_it(vault: VaultUnderTest, upload: SealedUpload) -> None:
-    _put_all(vault, upload)
-    response = _commit(vault, upload)
+    put_all(vault, upload)
+    response = commit(vault, upload)
     assert response.status_code == 200
     assert response.headers["Content-Type"].partition(";")[0] == "application/jose"
     description = vault.client.describe()
@@ -258,62 +192,62 @@ def test_commit_answers_a_verifiable_receipt_and_repeats_it(vault: VaultUnderTes
         response.text.strip(), description.receipt_jwk, commitment_token=upload.token, commitment=upload.commitment
     )
     assert receipt.demonstration is description.demonstration
-    assert _commit(vault, upload).text == response.text
-    assert _call(vault, "GET", f"/v1/uploads/{upload.upload_id}").json()["receipt"] == response.text.strip()
+    assert commit(vault, upload).text == response.text
+    assert call(vault, "GET", f"/v1/uploads/{upload.upload_id}").json()["receipt"] == response.text.strip()
 
 
 def test_c19_committed_upload_takes_no_other_map_and_no_more_files(vault: VaultUnderTest, upload: SealedUpload) -> None:
-    _put_all(vault, upload)
-    assert _commit(vault, upload).status_code == 200
+    put_all(vault, upload)
+    assert commit(vault, upload).status_code == 200
     other = dataclasses.replace(upload.commitment, map_sha256="0" * 64)
-    _problem(_commit(vault, upload, commitment_sign(other, identity=vault.identity)), 409, "upload-committed")
-    _problem(_put(vault, upload.upload_id, "file-00009.gve", b"late"), 409, "upload-sealed")
-    assert _put(vault, upload.upload_id, "map.jwe", upload.files["map.jwe"]).status_code == 200
+    problem(commit(vault, upload, commitment_sign(other, identity=vault.identity)), 409, "upload-committed")
+    problem(put(vault, upload.upload_id, "file-00009.gve", b"late"), 409, "upload-sealed")
+    assert put(vault, upload.upload_id, "map.jwe", upload.files["map.jwe"]).status_code == 200
 
 
 def test_commit_needs_every_listed_file_exactly(vault: VaultUnderTest, upload: SealedUpload) -> None:
     for name, content in upload.files.items():
         if name != "file-00002.gve":
-            assert _put(vault, upload.upload_id, name, content).status_code == 201
-    _problem(_commit(vault, upload), 409, "file-missing")
-    assert _call(vault, "GET", f"/v1/uploads/{upload.upload_id}").json()["receipt"] is None
-    assert _put(vault, upload.upload_id, "file-00002.gve", upload.files["file-00002.gve"]).status_code == 201
-    assert _commit(vault, upload).status_code == 200
+            assert put(vault, upload.upload_id, name, content).status_code == 201
+    problem(commit(vault, upload), 409, "file-missing")
+    assert call(vault, "GET", f"/v1/uploads/{upload.upload_id}").json()["receipt"] is None
+    assert put(vault, upload.upload_id, "file-00002.gve", upload.files["file-00002.gve"]).status_code == 201
+    assert commit(vault, upload).status_code == 200
 
 
 def test_commit_needs_the_maps_own_hash(vault: VaultUnderTest, upload: SealedUpload) -> None:
-    _put_all(vault, upload)
+    put_all(vault, upload)
     other = dataclasses.replace(upload.commitment, map_sha256="0" * 64)
-    _problem(_commit(vault, upload, commitment_sign(other, identity=vault.identity)), 409, "commitment-mismatch")
+    problem(commit(vault, upload, commitment_sign(other, identity=vault.identity)), 409, "commitment-mismatch")
 
 
 @pytest.mark.parametrize("field", ["upload_id", "gateway_id", "vault_id"])
 def test_commitment_for_another_party_is_refused(vault: VaultUnderTest, upload: SealedUpload, field: str) -> None:
-    _put_all(vault, upload)
+    put_all(vault, upload)
     other = dataclasses.replace(upload.commitment, **{field: "f" * 32})  # type: ignore[arg-type]
-    _problem(_commit(vault, upload, commitment_sign(other, identity=vault.identity)), 409, "commitment-mismatch")
+    problem(commit(vault, upload, commitment_sign(other, identity=vault.identity)), 409, "commitment-mismatch")
 
 
 def test_commitment_must_be_signed_by_the_registered_identity(vault: VaultUnderTest, upload: SealedUpload) -> None:
-    _put_all(vault, upload)
+    put_all(vault, upload)
     forged = commitment_sign(upload.commitment, identity=key_generate())
     for token in (forged, upload.token[:-4] + "AAAA", "a.b.c", "{}"):
-        _problem(_commit(vault, upload, token), 400, "commitment-invalid")
+        problem(commit(vault, upload, token), 400, "commitment-invalid")
 
 
 def test_many_at_once(vault: VaultUnderTest, upload_id: str) -> None:
     statuses: list[int] = []
 
-    def put(number: int) -> None:
-        statuses.append(_put(vault, upload_id, f"file-{number:05}.gve", b"%d" % number * 50_000).status_code)
+    def put_one(number: int) -> None:
+        statuses.append(put(vault, upload_id, f"file-{number:05}.gve", b"%d" % number * 50_000).status_code)
 
-    threads = [threading.Thread(target=put, args=(number,)) for number in range(20)]
+    threads = [threading.Thread(target=put_one, args=(number,)) for number in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert statuses == [201] * 20
-    assert len(_names(vault, upload_id)) == 20
+    assert len(names(vault, upload_id)) == 20
 
 
 def test_our_own_client_goes_the_whole_way(vault: VaultUnderTest, upload: SealedUpload) -> None:

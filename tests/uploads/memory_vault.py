@@ -1,5 +1,6 @@
 """A vault in memory that keeps to docs/vault-api.md, can be told to fail at any call, and can be looked into."""
 
+import contextlib
 import datetime as dt
 import hashlib
 import io
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from uploads.envelope.errors import EnvelopeError
-from uploads.envelope.keys import jwk_from_key, key_generate, thumbprint
+from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, thumbprint
 from uploads.envelope.receipt import Commitment, StoredFile, commitment_verify, receipt_sign
 from uploads.envelope.unseal import Opener
 from uploads.ports import UploadState, VaultDescription, VaultError
@@ -42,6 +43,7 @@ class MemoryVault:
     uploads: dict[str, dict[str, bytes]] = field(default_factory=dict)
     commits: dict[str, Committed] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    opener_key: PrivateKey = RECIPIENT
     before: Callable[[int, str], None] = lambda _number, _call: None
     after: Callable[[int, str], None] = lambda _number, _call: None
     receipt_changed: Callable[[str], str] = lambda receipt: receipt
@@ -143,11 +145,12 @@ class MemoryVault:
         return [call.removeprefix("put ") for call in self.calls if call.startswith("put ")]
 
     def opener(self, *upload_ids: str) -> Opener:
-        opener = Opener(RECIPIENT)
+        opener = Opener(self.opener_key)
         for upload_id in upload_ids:
             for file in self.commits[upload_id].commitment.files:
                 if file.name.startswith("key-"):
-                    opener.add_key(self.uploads[upload_id][file.name])
+                    with contextlib.suppress(EnvelopeError):  # for another recipient, beside ours
+                        opener.add_key(self.uploads[upload_id][file.name])
         return opener
 
     def document(self, upload_id: str, kind: str) -> dict[str, Any]:

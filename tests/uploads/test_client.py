@@ -16,7 +16,7 @@ import pytest
 from tests.uploads.scripted_server import Answer, ScriptedServer, answer, scripted
 from uploads.client import BLOCK_BYTES, VaultClient
 from uploads.envelope.receipt import StoredFile
-from uploads.ports import VaultDescription, VaultError, VaultPort
+from uploads.ports import ArchivePort, VaultDescription, VaultError
 
 TOKEN = "very-secret-token"
 UPLOAD = "0123456789abcdef0123456789abcdef"
@@ -32,31 +32,39 @@ def _client(server: ScriptedServer, **options: Any) -> VaultClient:
     return VaultClient(server.url, token=TOKEN, **{"timeout_seconds": 5, "connect_seconds": 5, **options})
 
 
-def _describe(client: VaultPort) -> object:
+def _describe(client: ArchivePort) -> object:
     return client.describe()
 
 
-def _key(client: VaultPort) -> object:
+def _key(client: ArchivePort) -> object:
     return client.recipient_key("kid")
 
 
-def _state(client: VaultPort) -> object:
+def _state(client: ArchivePort) -> object:
     return client.upload_state(UPLOAD)
 
 
-def _put(client: VaultPort) -> object:
+def _put(client: ArchivePort) -> object:
     client.put(UPLOAD, "file-00001.gve", io.BytesIO(CONTENT), size_bytes=len(CONTENT), sha256=SHA256)
     return None
 
 
-def _commit(client: VaultPort) -> object:
+def _commit(client: ArchivePort) -> object:
     return client.commit(UPLOAD, "a.b.c")
 
 
-CALLS: list[Callable[[VaultPort], object]] = [_describe, _key, _state, _put, _commit]
+def _verify(client: ArchivePort) -> object:
+    return client.verify(UPLOAD)
 
 
-def _failure(call: Callable[[VaultPort], object], *answers: Answer, **options: Any) -> VaultError:
+def _uploads(client: ArchivePort) -> object:
+    return client.uploads_page()
+
+
+CALLS: list[Callable[[ArchivePort], object]] = [_describe, _key, _state, _put, _commit, _verify, _uploads]
+
+
+def _failure(call: Callable[[ArchivePort], object], *answers: Answer, **options: Any) -> VaultError:
     with scripted(*answers) as server, pytest.raises(VaultError) as caught:
         call(_client(server, **options))
     return caught.value
@@ -113,7 +121,9 @@ def test_chunked_answers_are_read() -> None:
     [(401, "unauthorized"), (403, "forbidden"), (429, "busy"), (500, "server-error"), (502, "server-error"),
      (503, "server-error"), (507, "vault-full"), (407, "proxy-refused"), (408, "timeout")],
 )  # fmt: skip
-def test_c01_c02_statuses_that_are_the_lanes_fault(call: Callable[[VaultPort], object], status: int, code: str) -> None:
+def test_c01_c02_statuses_that_are_the_lanes_fault(
+    call: Callable[[ArchivePort], object], status: int, code: str
+) -> None:
     error = _failure(call, answer(status, b"<html>", content_type="text/html"))
     assert (error.code, error.lane_fault, error.permanent) == (code, True, False)
 
@@ -178,7 +188,7 @@ def test_retry_after_as_a_date() -> None:
         b"",
     ],
 )
-def test_c05_what_is_not_the_vaults_answer_is_never_success(call: Callable[[VaultPort], object], bad: bytes) -> None:
+def test_c05_what_is_not_the_vaults_answer_is_never_success(call: Callable[[ArchivePort], object], bad: bytes) -> None:
     error = _failure(call, bad)
     assert error.lane_fault
     assert error.code in {"unexpected-answer", "connection-lost", "redirect"}
@@ -186,7 +196,7 @@ def test_c05_what_is_not_the_vaults_answer_is_never_success(call: Callable[[Vaul
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("cut", [1, 20, 90, -1])
-def test_c05_answers_cut_at_any_place_are_a_lost_connection(call: Callable[[VaultPort], object], cut: int) -> None:
+def test_c05_answers_cut_at_any_place_are_a_lost_connection(call: Callable[[ArchivePort], object], cut: int) -> None:
     kinds: dict[object, tuple[str, str]] = {
         _key: ("application/jwk+json", json.dumps(JWK)),
         _commit: ("application/jose", "a.b.cdef"),
@@ -204,7 +214,7 @@ def test_put_answered_with_another_hash_is_no_success() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", CALLS)
-def test_c08_redirects_are_never_followed(call: Callable[[VaultPort], object], status: int) -> None:
+def test_c08_redirects_are_never_followed(call: Callable[[ArchivePort], object], status: int) -> None:
     with scripted(answer(200)) as elsewhere:
         error = _failure(call, answer(status, headers=f"Location: {elsewhere.url}/v1/\r\n"))
     assert (error.code, error.lane_fault) == ("redirect", True)

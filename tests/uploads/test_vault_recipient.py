@@ -13,9 +13,10 @@ from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import PrivateKey, fingerprint, jwk_from_key, key_generate, private_key_write
 from uploads.vault.__main__ import main
 from uploads.vault.errors import VaultStoreError
+from uploads.vault.layout import upload_directory
 from uploads.vault.recipient import open_upload, upload_verify, uploads_list
 from uploads.vault.registry import Gateway, vault_create, vault_identity, vault_signing_key
-from uploads.vault.store import VaultStore, upload_directory
+from uploads.vault.store import VaultStore
 
 CONTENTS = [b"\0" * 128 + b"DICM" + bytes(range(256)) * 20, b"x", b"second" * 300_000]
 

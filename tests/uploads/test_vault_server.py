@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from uploads.envelope.keys import jwk_from_key, key_generate
-from uploads.vault.registry import gateway_register, vault_create
+from uploads.vault.registry import gateway_register, gateway_revoke, vault_create
 
 UPLOAD = "0123456789abcdef0123456789abcdef"
 TOKEN = "token-of-gateway-01"
@@ -104,6 +104,30 @@ def test_start_sweeps_what_a_crash_left(directory: Path) -> None:
     (directory / "parts" / "0123.part").write_bytes(b"half a body")
     with _served(directory):
         assert list((directory / "parts").iterdir()) == []
+
+
+def test_a_revoked_token_is_refused_with_the_next_request_of_its_connection(directory: Path) -> None:
+    with _served(directory) as (_, port):
+        connection = _connect(port)
+        for revoked in (False, True):
+            if revoked:
+                gateway_revoke(directory, gateway_id="gateway-01")
+            connection.request("GET", "/v1/uploads", headers={"Authorization": f"Bearer {TOKEN}"})
+            response = connection.getresponse()
+            response.read()
+            assert response.status == (401 if revoked else 200)
+        connection.close()
+
+
+def test_many_requests_follow_each_other_on_one_connection_and_two_in_one_packet(directory: Path) -> None:
+    request = f"GET /v1/uploads HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    with _served(directory) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        received = b""
+        for count, sent in ((1, request), (2, request), (4, request * 2)):
+            connection.sendall(sent)
+            while received.count(b'"uploads": []}') < count:
+                received += connection.recv(65536)
+        assert received.count(b"HTTP/1.1 200 OK") == 4
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

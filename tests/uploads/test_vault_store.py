@@ -19,6 +19,7 @@ from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, thumbprint
 from uploads.envelope.receipt import commitment_sign, receipt_verify
 from uploads.vault.errors import VaultStoreError, error_codes
+from uploads.vault.layout import upload_directory
 from uploads.vault.registry import (
     Gateway,
     GatewayRegistry,
@@ -32,7 +33,7 @@ from uploads.vault.registry import (
     vault_identity,
     vault_signing_key,
 )
-from uploads.vault.store import VaultStore, upload_directory
+from uploads.vault.store import VaultStore
 
 UPLOAD = "0123456789abcdef0123456789abcdef"
 TOKEN = "token-of-gateway-01"

@@ -1,7 +1,9 @@
 """P-521 keys: made, named, pinned and kept on disk."""
 
 import hashlib
+import hmac
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ PublicKey = ec.EllipticCurvePublicKey
 
 COORDINATE_BYTES = 66
 """521 bits, always written in full with leading zero octets (RFC 7518 6.2.1.2)."""
+KEY_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+"""A thumbprint; see `thumbprint`."""
 _COORDINATE_CHARACTERS = 88
 _JWK_MEMBERS_MAX = 32
 _KEY_FILE_BYTES_MAX = 16 * 1024
@@ -73,6 +77,12 @@ def fingerprint(jwk: Mapping[str, object]) -> str:
     """The same digest for people to compare: 64 hexadecimal digits in groups of four."""
     digits = _thumbprint_octets(jwk).hex()
     return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+
+def fingerprint_matches(expected: str, jwk: Mapping[str, object]) -> bool:
+    """Whether a person's fingerprint is this key's, however it was grouped, separated or capitalised."""
+    typed = "".join(expected.split()).replace(":", "").replace("-", "").lower()
+    return hmac.compare_digest(typed.encode(), _thumbprint_octets(jwk).hex().encode())
 
 
 def private_key_write(path: Path, key: PrivateKey) -> None:

@@ -70,18 +70,18 @@ class SealingRun:
             raise EnvelopeError("recipients-invalid")
         run_id = randomness.random_bytes(16).hex()
         session_key = randomness.random_bytes(framing.SESSION_KEY_BYTES)
-        members: dict[str, object] = {
-            "run_id": run_id,
-            "session_key": base64url_encode(session_key),
-            "upload_id": upload_id,
-            "version": VERSION,
-        }
-        plaintext = canonical_json(members)
         documents = tuple(
             KeyDocument(
                 name=f"key-{run_id}-{number}.jwe",
                 kid=thumbprint(recipient),
-                content=_key_document(plaintext, recipient, gateway_id=gateway_id, vault_id=vault_id),
+                content=key_document(
+                    recipient,
+                    session_key,
+                    run_id=run_id,
+                    upload_id=upload_id,
+                    gateway_id=gateway_id,
+                    vault_id=vault_id,
+                ),
             )
             for number, recipient in enumerate(recipients, start=1)
         )
@@ -220,6 +220,25 @@ class HashedSink:
         written = self._sink.write(data)
         if written is not None and written != len(data):
             raise OSError("The sink took a part of what it was given; open it buffered.")
+
+
+def key_document(
+    recipient: Mapping[str, object],
+    session_key: bytes,
+    *,
+    run_id: str,
+    upload_id: str,
+    gateway_id: str,
+    vault_id: str,
+) -> bytes:
+    """A run's session key, readable by this recipient alone: another document each time. Raises as `key_from_jwk`."""
+    members: dict[str, object] = {
+        "run_id": run_id,
+        "session_key": base64url_encode(session_key),
+        "upload_id": upload_id,
+        "version": VERSION,
+    }
+    return _key_document(canonical_json(members), recipient, gateway_id=gateway_id, vault_id=vault_id)
 
 
 def _key_document(plaintext: bytes, recipient: Mapping[str, object], *, gateway_id: str, vault_id: str) -> bytes:

@@ -23,6 +23,7 @@ from uploads.envelope.encoding import (
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.jose import KEY_ALGORITHM, epk_parse, jwe_split, jws_verify, key_agree
 from uploads.envelope.keys import PrivateKey, jwk_from_key, thumbprint
+from uploads.envelope.seal import key_document
 
 KEY_DOCUMENT_BYTES_MAX = 16 * 1024
 DOCUMENT_BYTES_MAX = framing.DOCUMENT_BYTES_MAX * 4 // 3 + 16 * 1024
@@ -91,6 +92,20 @@ class Opener:
     def run(self, run_id: str) -> RunInfo:
         """What the key document of that run says; `key-unknown` if none was added."""
         return self._run(run_id)[0]
+
+    def rewrap(self, run_id: str, recipient: Mapping[str, object]) -> bytes:
+        """A key document that gives the run to another recipient. Open a document of the run first: only then is it
+        the gateway's. Raises `key-unknown`, or as `key_from_jwk`.
+        """
+        info, session_key = self._run(run_id)
+        return key_document(
+            recipient,
+            session_key,
+            run_id=info.run_id,
+            upload_id=info.upload_id,
+            gateway_id=info.gateway_id,
+            vault_id=info.vault_id,
+        )
 
     def open(
         self,

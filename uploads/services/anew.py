@@ -5,9 +5,19 @@ from gateway_project.core.services.audit import audit_record
 from uploads.models import UploadJob, UploadPart, new_upload_id
 from uploads.services.staging import Staging
 
+# The pins were changed while the upload was under way: an upload is never sealed for two recipients in turn.
+KEY_ROTATED = "recipient-key-rotated"
 # The worker begins anew by itself, once the vault has said that this upload is not closed.
 ANEW_BY_ITSELF = frozenset(
-    {"file-missing", "content-conflict", "conflict", "source-changed", "source-unreadable", "staging-lost"}
+    {
+        "file-missing",
+        "content-conflict",
+        "conflict",
+        "source-changed",
+        "source-unreadable",
+        "staging-lost",
+        KEY_ROTATED,
+    }
 )
 # What only a person decides, by asking for another try: the vault has closed an upload of this id that is not ours.
 UPLOAD_CLOSED = "upload-closed"
@@ -23,7 +33,12 @@ def upload_renewed(job: UploadJob, *, code: str, actor: str) -> dict[str, object
     """
     Staging(job.upload_id).clear()
     UploadPart.objects.filter(job=job).delete()
-    fields: dict[str, object] = {"upload_id": new_upload_id(), "commitment": "", "files_done": 0}
+    fields: dict[str, object] = {
+        "upload_id": new_upload_id(),
+        "commitment": "",
+        "files_done": 0,
+        "recipient_key_ids": "",
+    }
     audit_record(
         AuditEventType.DATA_EXPORT,
         actor=actor,

@@ -20,16 +20,16 @@ from gateway_project.core.services.jobs import job_done, job_note, job_progress
 from studies.dicom.spool import Store
 from studies.models import Instance
 from uploads.envelope.errors import EnvelopeError
-from uploads.envelope.keys import thumbprint
 from uploads.envelope.receipt import Commitment, Receipt, StoredFile, commitment_sign, commitment_verify, receipt_verify
 from uploads.envelope.seal import Sealed, SealingRun
 from uploads.models import UploadAttempt, UploadJob, UploadPart
 from uploads.ports import VaultError, VaultPort
 from uploads.queue import QUEUE
 from uploads.selectors import earlier_unfinished, upload_instances
-from uploads.services.anew import ANEW_BY_ITSELF, UPLOAD_CLOSED, upload_renewed
+from uploads.services.anew import ANEW_BY_ITSELF, KEY_ROTATED, UPLOAD_CLOSED, upload_renewed
 from uploads.services.documents import study_info, study_map, study_metadata
 from uploads.services.identity import identity_ensure, identity_jwk
+from uploads.services.pins import pins_verify, recipients_settle
 from uploads.services.plan import EARLIER_REVISION, uploads_follow
 from uploads.services.staging import Staging
 from uploads.services.stored import stored_object
@@ -68,7 +68,7 @@ class Upload:
         EnvelopeError, SpoolError, LeaseLostError, StopAskedError.
         """
         self._order_check()
-        self._pins_check()
+        pins_verify(self._job.vault, self._vault)
         self._renew()
         try:
             if not self._job.commitment:
@@ -90,26 +90,6 @@ class Upload:
             raise JobFault(
                 "An earlier revision of this study is not in this vault yet. This one follows it.",
                 code=EARLIER_REVISION,
-            )
-
-    def _pins_check(self) -> None:
-        """The vault must still show the recipient's and its own key as they were pinned; otherwise the lane is held."""
-        pinned = self._job.vault
-        description = self._vault.describe()
-        same = (description.vault_id, description.demonstration) == (pinned.vault_id, pinned.demonstration)
-        if not same or _key_id(description.receipt_jwk) != _key_id(pinned.receipt_jwk):
-            raise JobFault(
-                "The vault shows another identity than the one pinned. Nothing was sent. "
-                "Ask its operator before you resume.",
-                code="vault-identity-differs",
-                hard_stop=True,
-            )
-        if _key_id(self._vault.recipient_key(pinned.recipient_key_id)) != pinned.recipient_key_id:
-            raise JobFault(
-                "The vault offers another recipient key than the one pinned. Nothing was sent. "
-                "Compare fingerprints before you resume.",
-                code="recipient-key-differs",
-                hard_stop=True,
             )
 
     def _send_all(self) -> None:
@@ -141,7 +121,7 @@ class Upload:
             vault = self._job.vault
             run = SealingRun.start(
                 upload_id=self._job.upload_id,
-                recipients=[vault.recipient_jwk],
+                recipients=recipients_settle(self._job),
                 gateway_id=str(option("INSTANCE.ID")),
                 vault_id=vault.vault_id,
             )
@@ -304,11 +284,10 @@ class Upload:
         with transaction.atomic():
             self._renew(0)
             job_note(self._job, **upload_renewed(self._job, code=code, actor=ACTOR))
-        raise JobFault(
-            "The vault no longer has what it had confirmed, or a sealed copy was lost here. "
-            "The study is sent again as a new upload.",
-            code="upload-begun-anew",
-        )
+        why = "The vault no longer has what it had confirmed, or a sealed copy was lost here."
+        if code == KEY_ROTATED:
+            why = "The recipient's key was changed while this upload was under way."
+        raise JobFault(f"{why} The study is sent again as a new upload.", code="upload-begun-anew")
 
     def _progress(self, content_bytes: int) -> None:
         """Called as bytes move: ends the attempt when a stop is asked, and renews the lease every few seconds."""
@@ -322,11 +301,3 @@ class Upload:
         done = min(self._done_bytes if done_bytes is None else done_bytes, self._total_bytes)
         job_progress(QUEUE, self._job, done=done, total=self._total_bytes, now=database_now())
         self._renewed = time.monotonic()
-
-
-def _key_id(jwk: dict[str, str]) -> str:
-    """The key's thumbprint; empty for what is no key of ours at all, which no pin equals."""
-    try:
-        return thumbprint(jwk)
-    except EnvelopeError:
-        return ""

@@ -16,6 +16,7 @@ from uploads.client import VaultClient
 from uploads.envelope.keys import key_from_jwk, thumbprint
 from uploads.models import Vault
 from uploads.ports import VaultError, VaultPort
+from uploads.services.pins import Offer, PinError, key_compared
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,39 @@ def vault_ensure(
             detail={"action": "pinned", "recipient_key_id": vault.recipient_key_id, "demonstration": demonstration},
         )
     logger.info("vault pinned", extra={"vault": vault.pk, "recipient_key_id": vault.recipient_key_id})
+    return vault
+
+
+def vault_add(
+    name: str,
+    *,
+    base_url: str,
+    token: str,
+    offer: Offer,
+    recipient_fingerprint: str,
+    receipt_fingerprint: str,
+    actor: str,
+    required: bool = True,
+) -> Vault:
+    """A new vault, pinned as it was offered, because a person has compared both fingerprints. Raises PinError."""
+    if Vault.objects.filter(name=name).exists():
+        raise PinError(f"There is a vault {name} already. Its keys are changed, not added.", code="vault-exists")
+    if offer.demonstration:
+        raise PinError("This vault calls itself a demonstration; nothing real belongs there.", code="demonstration")
+    recipient = key_compared(offer.recipient_jwk, recipient_fingerprint)
+    receipt = key_compared(offer.receipt_jwk, receipt_fingerprint)
+    with transaction.atomic():
+        vault = vault_ensure(
+            name,
+            base_url=base_url,
+            vault_id=offer.vault_id,
+            recipient_jwk=recipient,
+            receipt_jwk=receipt,
+            token=token,
+            actor=actor,
+        )
+        Vault.objects.filter(pk=vault.pk).update(required=required)
+    vault.refresh_from_db()
     return vault
 
 

@@ -8,13 +8,16 @@ import binascii
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from uploads.envelope.keys import jwk_from_key, thumbprint
+from uploads.vault.archive import LIST_LIMIT_MAX, upload_verify_page, uploads_page
 from uploads.vault.errors import VaultStoreError
 from uploads.vault.registry import (
     VERSION,
@@ -26,6 +29,7 @@ from uploads.vault.registry import (
     vault_signing_key,
 )
 from uploads.vault.store import FILE_BYTES_MAX, Readable, VaultStore
+from uploads.vault.usage import Quota
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -53,6 +57,9 @@ _STATUS = {
     "commitment-invalid": 400,
     "commitment-mismatch": 409,
     "file-missing": 409,
+    "upload-removed": 409,
+    "not-committed": 409,
+    "page-invalid": 400,
     "store-full": 507,
 }
 # what the HTTP side alone refuses: code -> (status, detail)
@@ -63,6 +70,7 @@ _HTTP_PROBLEMS = {
     "method-not-allowed": (405, "This path does not take this method."),
     "length-required": (411, "Content-Length is required; chunked bodies are not taken."),
     "digest-missing": (400, "Content-Digest with one sha-256 is required (RFC 9530)."),
+    "busy": (429, "Another upload is being verified. Ask again in a moment."),
     "internal-error": (500, "The vault failed. Its log says why."),
 }
 
@@ -134,10 +142,13 @@ class VaultApp:
         }
         self._gateways = GatewayRegistry(directory)
         self._store = VaultStore(directory, identity=identity, signing_key=signing_key)
+        self._verifying = threading.Lock()
         self._routes: list[tuple[re.Pattern[str], dict[str, Callable[..., _Answer]]]] = [
             (re.compile(r"/v1/"), {"GET": self._describe}),
             (re.compile(r"/v1/keys/(?P<kid>[^/]{1,200})"), {"GET": self._key}),
+            (re.compile(r"/v1/uploads"), {"GET": self._list}),
             (re.compile(r"/v1/uploads/(?P<upload_id>[^/]{1,200})"), {"GET": self._state}),
+            (re.compile(r"/v1/uploads/(?P<upload_id>[^/]{1,200})/verify"), {"POST": self._verify}),
             (re.compile(r"/v1/uploads/(?P<upload_id>[^/]{1,200})/commit"), {"POST": self._commit}),
             (re.compile(r"/v1/uploads/(?P<upload_id>[^/]{1,200})/(?P<name>[^/]{1,200})"), {"PUT": self._put}),
         ]
@@ -217,6 +228,44 @@ class VaultApp:
         entries = [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in files]
         return _json(200, {"upload_id": upload_id, "files": entries, "receipt": receipt})
 
+    def _list(self, environ: "WSGIEnvironment", gateway: Gateway, _body: "_Body | None") -> _Answer:
+        after, limit = _page(environ)
+        page = uploads_page(self._directory, gateway_id=gateway.gateway_id, after=after, limit=limit)
+        entries = [
+            {
+                "upload_id": each.upload_id,
+                "committed": each.committed,
+                "stored_at": each.stored_at or None,
+                "file_count": each.file_count,
+                "size_bytes": each.size_bytes,
+                "removed_at": each.removed_at or None,
+            }
+            for each in page.uploads
+        ]
+        return _json(200, {"uploads": entries, "next": page.next_after})
+
+    def _verify(
+        self, environ: "WSGIEnvironment", gateway: Gateway, _body: "_Body | None", *, upload_id: str
+    ) -> _Answer:
+        after, _limit = _page(environ)
+        if not self._verifying.acquire(blocking=False):  # one disk, and uploads come first
+            raise _ProblemError("busy")
+        try:
+            page = upload_verify_page(self._directory, upload_id, gateway_id=gateway.gateway_id, after=after)
+        finally:
+            self._verifying.release()
+        if page.damaged:
+            logger.error("vault.upload-damaged", extra={"upload_id": upload_id, "files": len(page.damaged)})
+        document = {
+            "upload_id": upload_id,
+            "file_count": page.file_count,
+            "checked": page.checked,
+            "checked_bytes": page.checked_bytes,
+            "damaged": list(page.damaged),
+            "next": page.next_after,
+        }
+        return _json(200, document)
+
     def _put(
         self, environ: "WSGIEnvironment", gateway: Gateway, body: "_Body | None", *, upload_id: str, name: str
     ) -> _Answer:
@@ -225,7 +274,13 @@ class VaultApp:
         sha256 = _digest(environ)
         size_bytes = body.missing
         new = self._store.put(
-            upload_id, name, body, gateway_id=gateway.gateway_id, size_bytes=size_bytes, sha256=sha256
+            upload_id,
+            name,
+            body,
+            gateway_id=gateway.gateway_id,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            quota=Quota(self._gateways.registered().quota_bytes, gateway.quota_bytes),
         )
         return _json(201 if new else 200, {"name": name, "size_bytes": size_bytes, "sha256": sha256})
 
@@ -264,6 +319,20 @@ def _digest(environ: "WSGIEnvironment") -> str:
     raise _ProblemError("digest-missing")
 
 
+def _page(environ: "WSGIEnvironment") -> tuple[str, int]:
+    """Returns `after` and `limit` of the query; `page-invalid` for what they cannot be."""
+    try:
+        query = dict(parse_qsl(environ.get("QUERY_STRING", ""), max_num_fields=8))
+    except ValueError as error:
+        raise VaultStoreError("page-invalid") from error
+    after, limit = query.get("after", ""), query.get("limit", str(LIST_LIMIT_MAX))
+    if not re.fullmatch(r"[a-z0-9.-]{0,80}", after) or not re.fullmatch(r"[1-9][0-9]{0,3}", limit):
+        raise VaultStoreError("page-invalid")
+    if int(limit) > LIST_LIMIT_MAX:
+        raise VaultStoreError("page-invalid")
+    return after, int(limit)
+
+
 def _discard(body: _Body, limit: int) -> None:
     try:
         body.discard(limit)
@@ -293,6 +362,8 @@ def _problem(code: str, status: int, detail: str, *, allow: str = "") -> _Answer
         "detail": detail,
     }
     headers = [("Allow", allow)] if allow else []
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers.append(("Retry-After", "2"))
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append(("WWW-Authenticate", "Bearer"))
     content = json.dumps(document, sort_keys=True).encode()

@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from uploads.vault.errors import VaultStoreError
@@ -39,6 +41,62 @@ def directory_sync(path: Path) -> None:
         os.close(descriptor)
 
 
+@dataclass
+class _Turns:
+    users: int = 0
+    begun: int = 0
+    done: int = 0
+    running: bool = False
+    failed: OSError | None = None
+
+
+class SharedSync:
+    """`directory_sync` for many threads: who comes while one runs shares the next one, which begins after they came."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._turns: dict[Path, _Turns] = {}
+
+    def sync(self, path: Path) -> None:
+        """As `directory_sync`; an error is raised in all threads that waited for it."""
+        with self._condition:
+            turns = self._turns.setdefault(path, _Turns())
+            turns.users += 1
+            needed = turns.begun + 1
+            try:
+                while turns.done < needed:
+                    if turns.running:
+                        self._condition.wait()
+                    else:
+                        self._run(path, turns)
+                if turns.failed is not None:
+                    raise OSError(turns.failed.errno, turns.failed.strerror)
+            finally:
+                turns.users -= 1
+                if not turns.users:
+                    del self._turns[path]
+
+    def waiting(self, path: Path) -> int:
+        """How many threads are in `sync` for this directory now."""
+        with self._condition:
+            turns = self._turns.get(path)
+            return turns.users if turns is not None else 0
+
+    def _run(self, path: Path, turns: _Turns) -> None:
+        turns.begun, turns.running = turns.begun + 1, True
+        self._condition.release()
+        failed: OSError | None = None
+        try:
+            directory_sync(path)
+        except OSError as error:
+            failed = error
+        finally:
+            self._condition.acquire()
+            turns.running, turns.done = False, turns.begun
+            turns.failed = turns.failed or failed
+            self._condition.notify_all()
+
+
 @contextlib.contextmanager
 def directory_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds the directory against every other thread and process of this host; `store-locked` if not `wait` and taken.
@@ -63,27 +121,30 @@ def file_create(path: Path) -> int:
     return descriptor
 
 
-def file_write(path: Path, content: bytes) -> None:
+def file_write(path: Path, content: bytes, *, durable: bool = True) -> None:
     """After return `path` holds exactly `content`, mode 0600, and survives a power cut; a crash leaves old or new,
     whole.
 
-    A crash may also leave an unused `.<name>.<random>.part`, which nothing reads.
+    A crash may also leave an unused `.<name>.<random>.part`, which nothing reads. Not `durable`: quicker, and after a
+    power cut the file may be empty or missing.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with os.fdopen(file_create(part), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    directory_sync(path.parent)
+    if durable:
+        directory_sync(path.parent)
 
 
-def record_write(path: Path, record: Mapping[str, object]) -> None:
+def record_write(path: Path, record: Mapping[str, object], *, durable: bool = True) -> None:
     """`file_write` of a JSON object."""
-    file_write(path, json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
+    file_write(path, json.dumps(record, indent=1, sort_keys=True).encode() + b"\n", durable=durable)
 
 
 def record_read(path: Path, *, secret: bool = False) -> dict[str, object] | None:

@@ -5,7 +5,6 @@ gateway is the expected one only if its fingerprint is given. Nothing gets its f
 """
 
 import hashlib
-import hmac
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -14,28 +13,27 @@ from typing import Literal
 
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.jose import JWS_BYTES_MAX
-from uploads.envelope.keys import PrivateKey, fingerprint
+from uploads.envelope.keys import PrivateKey, fingerprint, fingerprint_matches, jwk_from_key, thumbprint
 from uploads.envelope.receipt import Receipt, StoredFile, receipt_verify
 from uploads.envelope.unseal import KEY_DOCUMENT_BYTES_MAX, Opener
 from uploads.vault.durable import directory_make, directory_sync, file_create, file_write, record_write
 from uploads.vault.errors import VaultStoreError
+from uploads.vault.layout import (
+    REMOVED_FILE,
+    REWRAPPED_DIRECTORY,
+    CommitRecord,
+    UploadSummary,
+    commit_record_read,
+    stored_file,
+    upload_directory,
+    upload_ids,
+    upload_summary,
+)
 from uploads.vault.registry import vault_receipt_jwk
-from uploads.vault.store import MAP_NAME, CommitRecord, commit_record_read, stored_file, upload_directory, upload_ids
+from uploads.vault.store import MAP_NAME
 from uploads.vault.study_map import MapFile, StudyMap, study_map_parse
 
 DOCUMENTS: tuple[Literal["info", "metadata"], ...] = ("info", "metadata")
-
-
-@dataclass(frozen=True)
-class UploadSummary:
-    """One upload as `list` shows it; nothing of it is verified but the commitment's signature."""
-
-    upload_id: str
-    committed: bool
-    gateway_id: str
-    stored_at: str
-    file_count: int
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,8 @@ class OpenedUpload:
 
 def uploads_list(directory: Path) -> list[UploadSummary]:
     """Returns every upload of the vault directory, committed or not, by id."""
-    return [_summary(directory, upload_id) for upload_id in upload_ids(directory)]
+    found = (upload_summary(directory, upload_id) for upload_id in upload_ids(directory))
+    return [each for each in found if each is not None]
 
 
 def upload_verify(directory: Path, upload_id: str, *, gateway_fingerprint: str | None = None) -> VerifiedUpload:
@@ -143,7 +142,7 @@ def open_upload(
     whose the study claims to be. Raises as `upload_verify`, `map-invalid`, or EnvelopeError when the map cannot be
     opened.
     """
-    session = _Session(directory, private_key)
+    session = Session(directory, private_key)
     record = session.record(upload_id, gateway_fingerprint=gateway_fingerprint)
     study_map = session.study_map(record)
     _target_prepare(target)
@@ -170,12 +169,13 @@ def open_upload(
     return result
 
 
-class _Session:
+class Session:
     """One opening: the private key, and the uploads and sealing runs it has come across."""
 
     def __init__(self, directory: Path, private_key: PrivateKey) -> None:
         self._directory = directory
         self._opener = Opener(private_key)
+        self._kid = thumbprint({**jwk_from_key(private_key)})
         self._records: dict[str, CommitRecord] = {}
         self._runs: set[str] = set()
 
@@ -195,11 +195,14 @@ class _Session:
 
     def study_map(self, record: CommitRecord) -> StudyMap:
         """Returns the signed study map of an upload, opened and checked."""
+        return study_map_parse(self.map_document(record), upload_id=record.upload_id)
+
+    def map_document(self, record: CommitRecord) -> dict[str, object]:
+        """Returns what the signed map of an upload says, whatever it is a map of."""
         content = self.content(record, MAP_NAME)
         if hashlib.sha256(content).hexdigest() != record.commitment.map_sha256:
             raise VaultStoreError("file-damaged")
-        document = self._opener.open_document(content, kind="map", gateway_jwk=record.gateway_jwk)
-        return study_map_parse(document, upload_id=record.upload_id)
+        return self._opener.open_document(content, kind="map", gateway_jwk=record.gateway_jwk)
 
     def content(self, record: CommitRecord, name: str, *, size_bytes_max: int = 2 * JWS_BYTES_MAX) -> bytes:
         """Returns the octets of a small stored file; `file-damaged` unless they are what the gateway committed."""
@@ -223,8 +226,22 @@ class _Session:
                 added += 1
             except EnvelopeError as error:
                 refused.append(error)  # most often sealed for another recipient, beside ours
+        added += self._rewrapped_add(record)
         if not added:
             raise refused[0] if refused else EnvelopeError("key-unknown")
+
+    def _rewrapped_add(self, record: CommitRecord) -> int:
+        """Adds what the recipient has made for this key later on; a forged one among them opens nothing."""
+        folder = upload_directory(self._directory, record.upload_id) / REWRAPPED_DIRECTORY
+        added = 0
+        for path in sorted(folder.glob(f"key-*-{self._kid}.jwe")):
+            try:
+                with path.open("rb") as file:
+                    self._opener.add_key(file.read(KEY_DOCUMENT_BYTES_MAX + 1))
+                added += 1
+            except EnvelopeError:
+                continue  # what it should have opened says so itself
+        return added
 
     def source(self, upload_id: str, entry: MapFile) -> Path:
         """Returns where the sealed file of a map entry lies; `file-damaged` when it is not there with that size."""
@@ -240,14 +257,11 @@ def _committed(directory: Path, upload_id: str, *, gateway_fingerprint: str | No
     record = commit_record_read(directory, upload_id)
     if record is None:
         raise VaultStoreError("not-committed")
-    if gateway_fingerprint is not None and not _same_fingerprint(gateway_fingerprint, fingerprint(record.gateway_jwk)):
+    if (upload_directory(directory, upload_id) / REMOVED_FILE).exists():
+        raise VaultStoreError("upload-removed")
+    if gateway_fingerprint is not None and not fingerprint_matches(gateway_fingerprint, record.gateway_jwk):
         raise VaultStoreError("gateway-unexpected")
     return record
-
-
-def _same_fingerprint(expected: str, found: str) -> bool:
-    first, second = ("".join(text.split()).replace(":", "").lower() for text in (expected, found))
-    return hmac.compare_digest(first.encode(), second.encode())
 
 
 def _receipt(directory: Path, record: CommitRecord) -> Receipt:
@@ -264,27 +278,13 @@ def _octets_check(upload: Path, file: StoredFile) -> None:
             raise VaultStoreError("file-damaged")
 
 
-def _summary(directory: Path, upload_id: str) -> UploadSummary:
-    record = commit_record_read(directory, upload_id)
-    if record is None:
-        return UploadSummary(upload_id, committed=False, gateway_id="", stored_at="", file_count=0, size_bytes=0)
-    return UploadSummary(
-        upload_id,
-        committed=True,
-        gateway_id=record.gateway_id,
-        stored_at=record.stored_at,
-        file_count=len(record.commitment.files),
-        size_bytes=sum(file.size_bytes for file in record.commitment.files),
-    )
-
-
 def _target_prepare(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise VaultStoreError("target-in-use")
     directory_make(target)
 
 
-def _file_open(session: _Session, record: CommitRecord, entry: MapFile, path: Path) -> OpenedFile:
+def _file_open(session: Session, record: CommitRecord, entry: MapFile, path: Path) -> OpenedFile:
     origin = session.record(entry.upload_id, gateway_fingerprint=fingerprint(record.gateway_jwk))
     source_path = session.source(origin.upload_id, entry)
     # The run's own word on whose it is: the map is signed, so a run of another upload cannot slip in.
@@ -319,7 +319,7 @@ def _file_open(session: _Session, record: CommitRecord, entry: MapFile, path: Pa
     )
 
 
-def _documents_open(session: _Session, record: CommitRecord, target: Path) -> list[str]:
+def _documents_open(session: Session, record: CommitRecord, target: Path) -> list[str]:
     """Writes info.json and metadata.json where the upload has them; both are signed by the gateway like the map."""
     written = []
     listed = {file.name for file in record.commitment.files}

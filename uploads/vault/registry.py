@@ -2,11 +2,13 @@
 directory.
 """
 
+import contextlib
+import datetime as dt
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from uploads.envelope.encoding import PARTY_ID
@@ -20,7 +22,7 @@ from uploads.envelope.keys import (
     private_key_write,
     thumbprint,
 )
-from uploads.vault.durable import directory_lock, directory_make, file_write, record_read, record_write
+from uploads.vault.durable import directory_lock, directory_make, directory_sync, file_write, record_read, record_write
 from uploads.vault.errors import VaultStoreError
 
 VERSION = 1
@@ -30,6 +32,7 @@ GATEWAYS_FILE = "gateways.json"
 KEYS_DIRECTORY = "keys"
 UPLOADS_DIRECTORY = "uploads"
 PARTS_DIRECTORY = "parts"
+USAGE_DIRECTORY = "usage"
 
 _TOKEN = re.compile(r"[\x21-\x7e]{16,512}")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -38,12 +41,22 @@ _KEY_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 @dataclass(frozen=True)
 class Gateway:
     """A gateway that may upload: its token's SHA-256 (hexadecimal) and the public identity that signs its
-    commitments.
+    commitments. A revoked one has no token any more; it stays, so that its uploads have an owner.
     """
 
     gateway_id: str
     token_sha256: str
     jwk: dict[str, str]
+    quota_bytes: int | None = None
+    revoked_at: str = ""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Everything in gateways.json: who may upload, who might once, and how much."""
+
+    gateways: tuple[Gateway, ...]
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def vault_create(directory: Path, *, vault_id: str, demonstration: bool) -> None
         record = record_read(directory / VAULT_FILE)
         if record is not None and _identity(record) != VaultIdentity(vault_id, demonstration):
             raise VaultStoreError("vault-mismatch")
-        for name in (KEYS_DIRECTORY, UPLOADS_DIRECTORY, PARTS_DIRECTORY):
+        for name in (KEYS_DIRECTORY, UPLOADS_DIRECTORY, PARTS_DIRECTORY, USAGE_DIRECTORY, f"{USAGE_DIRECTORY}/open"):
             directory_make(directory / name)
         if not (directory / SIGNING_FILE).exists():
             private_key_write(directory / SIGNING_FILE, key_generate())
@@ -118,26 +131,80 @@ def gateway_register(directory: Path, *, gateway_id: str, token: str, jwk: Mappi
         raise VaultStoreError("gateway-id-invalid")
     if not _TOKEN.fullmatch(token):
         raise VaultStoreError("token-invalid")
-    new = Gateway(gateway_id, token_hash(token), jwk_from_key(key_from_jwk(jwk)))
+    public = jwk_from_key(key_from_jwk(jwk))
     vault_identity(directory)
-    with directory_lock(directory):
-        others = [each for each in gateways_read(directory) if each.gateway_id != gateway_id]
+    with _registered_change(directory) as entries:
+        old = entries.get(gateway_id)
+        new = Gateway(gateway_id, token_hash(token), public, old.quota_bytes if old is not None else None)
+        others = [each for each in entries.values() if each.gateway_id != gateway_id]
         if any(each.token_sha256 == new.token_sha256 for each in others):
             raise VaultStoreError("token-taken")
-        entries = [
-            {"gateway_id": each.gateway_id, "token_sha256": each.token_sha256, "jwk": each.jwk}
-            for each in (*others, new)
-        ]
-        record_write(directory / GATEWAYS_FILE, {"version": VERSION, "gateways": entries})
+        entries[gateway_id] = new
+
+
+def gateway_revoke(directory: Path, *, gateway_id: str) -> None:
+    """After return the gateway's token is refused by a running vault at once; what it has uploaded stays. May be
+    repeated. Raises `gateway-unknown`.
+    """
+    with _registered_change(directory) as entries:
+        known = _known(entries, gateway_id)
+        revoked_at = known.revoked_at or dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        entries[gateway_id] = replace(known, token_sha256="", revoked_at=revoked_at)
+
+
+def quota_set(directory: Path, *, quota_bytes: int | None, gateway_id: str | None = None) -> None:
+    """After return the vault, or one gateway in it, stores no more than this; None lifts it. A running vault follows at
+    once, and what is stored already stays. Raises `gateway-unknown`.
+    """
+    vault_identity(directory)
+    with directory_lock(directory):
+        found = registered_read(directory)
+        entries = {each.gateway_id: each for each in found.gateways}
+        if gateway_id is None:
+            _registered_write(directory, entries, quota_bytes)
+            return
+        entries[gateway_id] = replace(_known(entries, gateway_id), quota_bytes=quota_bytes)
+        _registered_write(directory, entries, found.quota_bytes)
+
+
+def registered_read(directory: Path) -> Registered:
+    """Returns gateways and quotas. Raises `file-exposed` or `record-invalid`; a vault without its list lets nobody
+    in.
+    """
+    record = record_read(directory / GATEWAYS_FILE, secret=True) or {}
+    entries = record.get("gateways")
+    if not isinstance(entries, list):
+        raise VaultStoreError("record-invalid")
+    return Registered(tuple(_gateway(entry) for entry in entries), _quota(record.get("quota_bytes")))
 
 
 def gateways_read(directory: Path) -> list[Gateway]:
-    """Returns all gateways. Raises `file-exposed` or `record-invalid`; a vault without its list lets nobody in."""
-    record = record_read(directory / GATEWAYS_FILE, secret=True)
-    entries = record.get("gateways") if record is not None else None
-    if not isinstance(entries, list):
-        raise VaultStoreError("record-invalid")
-    return [_gateway(entry) for entry in entries]
+    """Returns all gateways, as `registered_read`."""
+    return list(registered_read(directory).gateways)
+
+
+@contextlib.contextmanager
+def _registered_change(directory: Path) -> Iterator[dict[str, Gateway]]:
+    with directory_lock(directory):
+        found = registered_read(directory)
+        entries = {each.gateway_id: each for each in found.gateways}
+        yield entries
+        _registered_write(directory, entries, found.quota_bytes)
+
+
+def _registered_write(directory: Path, entries: Mapping[str, Gateway], quota_bytes: int | None) -> None:
+    record = {
+        "version": VERSION,
+        "quota_bytes": quota_bytes,
+        "gateways": [asdict(each) for each in entries.values()],
+    }
+    record_write(directory / GATEWAYS_FILE, record)
+
+
+def _known(entries: Mapping[str, Gateway], gateway_id: str) -> Gateway:
+    if gateway_id not in entries:
+        raise VaultStoreError("gateway-unknown")
+    return entries[gateway_id]
 
 
 def token_hash(token: str) -> str:
@@ -164,28 +231,47 @@ def recipient_read(directory: Path, kid: str) -> dict[str, object] | None:
     return record_read(directory / KEYS_DIRECTORY / f"{kid}.json")
 
 
+def recipients_read(directory: Path) -> dict[str, dict[str, object]]:
+    """Returns the published public keys by id."""
+    found = {}
+    for path in sorted((directory / KEYS_DIRECTORY).glob("*.json")):
+        jwk = recipient_read(directory, path.stem)
+        if jwk is not None:
+            found[path.stem] = jwk
+    return found
+
+
+def recipient_revoke(directory: Path, kid: str) -> None:
+    """After return the key is published no more; what was sealed for it stays. Raises `recipient-unknown`."""
+    if recipient_read(directory, kid) is None:
+        raise VaultStoreError("recipient-unknown")
+    (directory / KEYS_DIRECTORY / f"{kid}.json").unlink(missing_ok=True)
+    directory_sync(directory / KEYS_DIRECTORY)
+
+
 class GatewayRegistry:
     """The gateways as a running vault asks for them; a change of the file counts from the next request on."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._state: tuple[tuple[int, int, int], list[Gateway]] | None = None
+        self._state: tuple[tuple[int, int, int], Registered] | None = None
 
     def by_token(self, token: str) -> Gateway | None:
         """Returns whose token this is, None when it is nobody's. Compares with every gateway, in constant time each."""
         wanted = token_hash(token)
         found = None
-        for gateway in self._gateways():
+        for gateway in self.registered().gateways:
             if hmac.compare_digest(gateway.token_sha256, wanted):
                 found = gateway
         return found
 
-    def _gateways(self) -> list[Gateway]:
+    def registered(self) -> Registered:
+        """Gateways and quotas as they are now."""
         status = (self._directory / GATEWAYS_FILE).stat()
         version = (status.st_ino, status.st_mtime_ns, status.st_mode)
         state = self._state
         if state is None or state[0] != version:
-            state = self._state = (version, gateways_read(self._directory))
+            state = self._state = (version, registered_read(self._directory))
         return state[1]
 
 
@@ -210,7 +296,14 @@ def _gateway(entry: object) -> Gateway:
     try:
         if isinstance(entry, dict):
             jwk = jwk_from_key(key_from_jwk(entry["jwk"]))
-            return Gateway(str(entry["gateway_id"]), str(entry["token_sha256"]), jwk)
+            texts = str(entry["gateway_id"]), str(entry["token_sha256"])
+            return Gateway(*texts, jwk, _quota(entry.get("quota_bytes")), str(entry.get("revoked_at", "")))
     except (KeyError, TypeError, EnvelopeError) as error:
         raise VaultStoreError("record-invalid") from error
+    raise VaultStoreError("record-invalid")
+
+
+def _quota(value: object) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
     raise VaultStoreError("record-invalid")

@@ -55,10 +55,12 @@ class StudyMap:
 
 
 def study_map_parse(document: Mapping[str, object], *, upload_id: str) -> StudyMap:
-    """Returns the map of this upload; `map-invalid` for a missing, malformed or contradictory member.
+    """Returns the map of this upload; `map-invalid` for a missing, malformed or contradictory member, `canary`.
 
     Members that are not known are ignored, so that a later gateway can add some.
     """
+    if "canary" in document:
+        raise VaultStoreError("canary")
     study_uid, previous = document.get("study_instance_uid"), document.get("previous")
     if document.get("version") != 1 or document.get("upload_id") != upload_id:
         raise VaultStoreError("map-invalid")

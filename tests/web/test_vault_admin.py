@@ -1,0 +1,98 @@
+"""A vault's keys in the admin: shown beside what is offered, changed only with what their owners have told."""
+
+import json
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from gateway_project.core.models import AuditEvent
+from tests.uploads import test_vault_commands_gateway as gateway
+from tests.uploads.test_vault_commands_gateway import NEW, RECIPIENT, RECOVERY, SIGNING, Served, told
+from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, thumbprint
+from uploads.envelope.rotation import Rotation, rotation_sign
+from uploads.models import Vault
+from uploads.selectors import deletion_allowed
+from uploads.vault.canary import canary_open
+from uploads.vault.registry import recipient_register
+
+pytestmark = pytest.mark.django_db
+served = gateway.served
+
+
+@pytest.fixture
+def vault(served: Served) -> Vault:
+    return gateway.pinned(served)
+
+
+def entered(client: Client, vault: Vault, **values: str) -> str:
+    page = reverse("admin:uploads_vault_change", args=[vault.pk])
+    posted = {"name": vault.name, "required": "on", "enabled": "on", **values}
+    return client.post(page, posted, follow=True).content.decode()
+
+
+def acted(client: Client, vault: Vault, action: str) -> str:
+    page = reverse("admin:uploads_vault_changelist")
+    return client.post(page, {"action": action, "_selected_action": [vault.pk]}, follow=True).content.decode()
+
+
+def test_pinned_and_offered_keys_stand_beside_each_other(administrator: Client, vault: Vault) -> None:
+    assert told(RECIPIENT) in administrator.get(reverse("admin:uploads_vault_change", args=[vault.pk])).content.decode()
+    assert f"pinned {told(RECIPIENT)}, offered {told(RECIPIENT)}" in acted(administrator, vault, "pins_compare")
+    Vault.objects.update(receipt_jwk=jwk_from_key(NEW))
+    html = acted(administrator, vault, "pins_compare")
+    assert f"receipt key: pinned {told(NEW)}, offered" in html
+    assert 'class="error"' in html
+
+
+def test_a_vault_that_does_not_answer_is_told_in_its_words(administrator: Client, vault: Vault) -> None:
+    Vault.objects.update(base_url="http://127.0.0.1:9")
+    for action in ("pins_compare", "canary_send"):
+        assert "Nothing listens at the vault" in acted(administrator, vault, action)
+
+
+def test_a_canary_is_sent_and_its_proof_entered(administrator: Client, vault: Vault, served: Served) -> None:
+    assert "was sent" in acted(administrator, vault, "canary_send")
+    vault.refresh_from_db()
+    key = private_key_read(served.folder / "recipient.pem")
+    proof = canary_open(served.directory, vault.canary_upload_id, private_key=key).proof
+    assert "not the proof" in entered(administrator, vault, canary_proof="AAAA")
+    assert not deletion_allowed(Vault.objects.get())
+    html = entered(administrator, vault, canary_proof=proof)
+    assert proof not in html
+    assert deletion_allowed(Vault.objects.get())
+    record = AuditEvent.objects.get(detail__action="canary proved")
+    assert record.actor.startswith("user:administrator")
+    assert not AuditEvent.objects.filter(detail__action="vault changed").exists()
+
+
+def test_keys_are_entered_with_their_fingerprints(administrator: Client, vault: Vault, served: Served) -> None:
+    recovery, signing = (json.dumps(jwk_from_key(key)) for key in (RECOVERY, SIGNING))
+    assert "Not done" in entered(administrator, vault, new_recovery_key=recovery, new_recovery_fingerprint=told(NEW))
+    assert "no JWK" in entered(administrator, vault, new_recovery_key="[1]")
+    assert Vault.objects.get().recovery_jwk is None
+    entered(administrator, vault, new_recovery_key=recovery, new_recovery_fingerprint=told(RECOVERY))
+    entered(administrator, vault, new_signing_key=signing, new_signing_fingerprint=told(SIGNING))
+    recipient_register(served.directory, jwk_from_key(NEW))
+    new_kid = thumbprint(jwk_from_key(NEW))
+    entered(administrator, vault, new_recipient_key_id=new_kid, new_recipient_fingerprint=told(NEW))
+    kept = Vault.objects.get()
+    assert (kept.recovery_jwk, kept.signing_jwk) == (jwk_from_key(RECOVERY), jwk_from_key(SIGNING))
+    assert kept.recipient_key_id == new_kid
+
+
+def test_a_statement_is_entered_and_a_forged_one_is_refused_and_told(administrator: Client, vault: Vault) -> None:
+    Vault.objects.update(signing_jwk=jwk_from_key(SIGNING))
+    rotation = Rotation("vault-01", 1, vault.recipient_key_id, jwk_from_key(NEW), "2026-03-01T00:00:00Z")
+    html = entered(administrator, vault, rotation_statement=rotation_sign(rotation, signing_key=key_generate()))
+    assert "Not done" in html
+    assert AuditEvent.objects.filter(detail__action="rotation refused", outcome="failure").exists()
+    assert Vault.objects.get().recipient_key_id == vault.recipient_key_id
+    entered(administrator, vault, rotation_statement=rotation_sign(rotation, signing_key=SIGNING))
+    assert Vault.objects.get().recipient_key_id == rotation.to_kid
+
+
+def test_only_administrators_come_here(operator: Client, vault: Vault) -> None:
+    assert operator.get(reverse("admin:uploads_vault_change", args=[vault.pk])).status_code in (302, 403)
+    acted(operator, vault, "canary_send")
+    assert Vault.objects.get().canary_upload_id == ""

@@ -1,0 +1,103 @@
+"""What an administrator enters about a vault's keys: each beside the fingerprint that its owner has told."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django import forms
+
+from gateway_project.core.errors import JobFault
+from uploads.models import Vault
+from uploads.ports import VaultError
+from uploads.services import pins
+from uploads.services.canary import canary_prove
+from uploads.services.vaults import vault_client
+
+_FINGERPRINT = "As its owner told it, by another way than the one that the key came by."
+
+
+def _text(label: str, help_text: str, *, rows: int = 0) -> forms.CharField:
+    widget = (
+        forms.Textarea(attrs={"rows": rows}) if rows else forms.TextInput(attrs={"size": 90, "autocomplete": "off"})
+    )
+    return forms.CharField(label=label, required=False, max_length=16384, help_text=help_text, widget=widget)
+
+
+class VaultForm(forms.ModelForm):
+    """Nothing of it is shown back: every field is for one change, and empty afterwards."""
+
+    canary_proof = _text("proof of the canary", "What the recipient's tool has shown.")
+    new_recipient_key_id = _text("new recipient key: id", "It is fetched from the vault by this id.")
+    new_recipient_fingerprint = _text("new recipient key: fingerprint", _FINGERPRINT)
+    new_recovery_key = _text("new recovery key (JWK)", "A second recipient, whose private key is kept offline.", rows=3)
+    new_recovery_fingerprint = _text("new recovery key: fingerprint", _FINGERPRINT)
+    new_signing_key = _text("new signing key (JWK)", "The recipient's own, with which it signs rotations.", rows=3)
+    new_signing_fingerprint = _text("new signing key: fingerprint", _FINGERPRINT)
+    rotation_statement = _text("rotation statement", "Signed by the recipient.", rows=3)
+
+    KEY_FIELDS = (
+        "canary_proof",
+        "new_recipient_key_id",
+        "new_recipient_fingerprint",
+        "new_recovery_key",
+        "new_recovery_fingerprint",
+        "new_signing_key",
+        "new_signing_fingerprint",
+        "rotation_statement",
+    )
+
+    def clean_new_recovery_key(self) -> dict[str, Any] | None:
+        return _jwk(self.cleaned_data["new_recovery_key"])
+
+    def clean_new_signing_key(self) -> dict[str, Any] | None:
+        return _jwk(self.cleaned_data["new_signing_key"])
+
+
+def keys_apply(vault: Vault, cleaned: dict[str, Any], *, actor: str) -> Iterator[str]:
+    """Does what was entered, one after the other; yields the words for each that was refused, and goes on."""
+    steps: list[tuple[Any, Callable[[], None]]] = [
+        (cleaned.get("rotation_statement"), lambda: _statement(vault, cleaned, actor)),
+        (cleaned.get("new_recipient_key_id"), lambda: _recipient(vault, cleaned, actor)),
+        (cleaned.get("new_recovery_key"), lambda: _recovery(vault, cleaned, actor)),
+        (cleaned.get("new_signing_key"), lambda: _signing(vault, cleaned, actor)),
+        (cleaned.get("canary_proof"), lambda: canary_prove(vault, cleaned["canary_proof"], actor=actor)),
+    ]
+    for entered, step in steps:
+        if not entered:
+            continue
+        try:
+            step()
+        except (pins.PinError, VaultError, JobFault) as error:
+            yield str(error)
+
+
+def _statement(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
+    pins.rotation_apply(vault, cleaned["rotation_statement"], actor=actor)
+
+
+def _recipient(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
+    offer = pins.offer_fetch(vault_client(vault), recipient_key_id=cleaned["new_recipient_key_id"].strip())
+    told = cleaned["new_recipient_fingerprint"]
+    pins.recipient_repin(vault, offer.recipient_jwk, expected_fingerprint=told, actor=actor)
+
+
+def _recovery(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
+    told = cleaned["new_recovery_fingerprint"]
+    pins.recovery_pin(vault, cleaned["new_recovery_key"], expected_fingerprint=told, actor=actor)
+
+
+def _signing(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
+    told = cleaned["new_signing_fingerprint"]
+    pins.signing_pin(vault, cleaned["new_signing_key"], expected_fingerprint=told, actor=actor)
+
+
+def _jwk(text: str) -> dict[str, Any] | None:
+    if not text:
+        return None
+    try:
+        jwk = json.loads(text)
+    except (ValueError, RecursionError):
+        jwk = None
+    if not isinstance(jwk, dict):
+        raise forms.ValidationError("This is no JWK: a JSON object with kty, crv, x and y.")
+    return jwk
