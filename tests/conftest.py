@@ -16,13 +16,20 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("home", deadline=None)
 settings.load_profile("ci" if os.environ.get("GATEWAY_CI") else "home")
 
-JUDGES = {"dcmtk": "storescu", "browser": "chromium"}
+JUDGES = {
+    "dcmtk": "storescu",
+    "browser": "chromium",
+    "orthanc": "Orthanc",
+}
+# What a judge needs beside its program.
+PLUGINS = {"orthanc": Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A judge that this machine lacks: skipped and counted, but a failure in CI, where nothing may be left out."""
     for mark, program in JUDGES.items():
-        if item.get_closest_marker(mark) is not None and shutil.which(program) is None:
+        missing = shutil.which(program) is None or (mark in PLUGINS and not PLUGINS[mark].exists())
+        if item.get_closest_marker(mark) is not None and missing:
             (pytest.fail if os.environ.get("GATEWAY_CI") else pytest.skip)(f"{program} is not installed")
 
 

@@ -3,24 +3,37 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
 from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
 from gateway_project.core.models import AuditEventType
-from gateway_project.core.roles import actor_of
+from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
-from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.forms import STOW_WARNING, StowVaultForm
+from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.services.stow_vaults import stow_vault_save
 from uploads.services.vaults import vault_switch
 
 
 @admin.register(Vault, site=site)
 class VaultAdmin(AdministratorAdmin):
-    list_display = ("name", "base_url", "vault_id", "required", "enabled", "demonstration", "recipient_key_id")
+    list_display = (
+        "name",
+        "base_url",
+        "transport",
+        "vault_id",
+        "required",
+        "enabled",
+        "demonstration",
+        "recipient_key_id",
+    )
     fields = (
         "name",
         "required",
         "enabled",
+        "transport",
         "base_url",
         "vault_id",
         "recipient_key_id",
@@ -30,6 +43,7 @@ class VaultAdmin(AdministratorAdmin):
         "created_at",
     )
     readonly_fields = (
+        "transport",
         "base_url",
         "vault_id",
         "recipient_key_id",
@@ -61,6 +75,29 @@ class VaultAdmin(AdministratorAdmin):
         if changed:
             detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed}}
             audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
+
+
+@admin.register(StowVault, site=site)
+class StowVaultAdmin(AdministratorAdmin):
+    """DICOMweb servers: made and changed here, as they have no keys to pin."""
+
+    form = StowVaultForm
+    list_display = ("name", "base_url", "auth_kind", "required", "enabled", "deletion_allowed")
+    fieldsets = (
+        (None, {"fields": ("name", "base_url", "required"), "description": STOW_WARNING}),
+        ("How the server knows us", {"fields": ("auth_kind", "auth_user", "secret", "oauth_token_url", "oauth_scope")}),
+        ("Requests", {"fields": ("batch_instances", "batch_bytes")}),
+        ("Deleting files here", {"fields": ("deletion_allowed",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StowVault]:
+        return StowVault.objects.filter(transport=Transport.STOW)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def save_model(self, request: HttpRequest, obj: StowVault, form: ModelForm, change: bool) -> None:
+        stow_vault_save(obj, secret=form.cleaned_data["secret"], actor=actor_of(request.user))
 
 
 class AttemptInline(admin.TabularInline):

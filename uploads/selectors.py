@@ -9,7 +9,9 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
-from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import Transport, UploadAttempt, UploadJob, UploadPart, Vault
+
+REFUSALS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,19 @@ def _kind(state: str, error_code: str) -> str:
 
 
 def study_uploads(study_id: int) -> QuerySet[UploadJob]:
-    """The uploads of a study with their attempts, oldest revision first: what the study page shows."""
+    """The uploads of a study with their attempts, oldest revision first: what the study page shows.
+
+    `refusals`: the first instances that a DICOMweb server did not store, with the reason.
+    """
+    refused = UploadPart.objects.filter(confirmed_at__isnull=True).exclude(result_words="")
+    refusals = refused.select_related("instance").order_by("instance_id")[:REFUSALS_SHOWN]
     return (
         UploadJob.objects.filter(revision__study_id=study_id)
         .select_related("vault", "revision", "vault__lane")
-        .prefetch_related(Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")))
+        .prefetch_related(
+            Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")),
+            Prefetch("parts", queryset=refusals, to_attr="refusals"),
+        )
         .order_by("revision__number", "vault_id")
     )
 
@@ -133,3 +143,34 @@ def upload_latest_done() -> UploadJob | None:
 
 def demonstration_exists() -> bool:
     return Vault.objects.filter(demonstration=True, enabled=True).exists()
+
+
+# -- STOW: any DICOMweb server -----------------------------------------------------------------------------------------
+
+
+def stow_instances(job: UploadJob) -> QuerySet[Instance]:
+    """What travels by STOW in this upload: of an object that came with several contents only the latest by then.
+
+    A server keeps one content under a UID, so a superseded one could only be taken for the one that replaced it.
+    """
+    later = Instance.objects.filter(
+        study_id=OuterRef("study_id"),
+        sop_instance_uid=OuterRef("sop_instance_uid"),
+        version__gt=OuterRef("version"),
+        revision__number__lte=job.revision.number,
+    )
+    return upload_instances(job).filter(~Exists(later))
+
+
+def upload_allows_deletion(job: UploadJob) -> bool:
+    """Whether what this upload brought to its vault may be deleted here, as far as this vault is concerned.
+
+    A GVE1 vault must have signed a receipt, and not be the demonstration. A DICOMweb server proves nothing later: it
+    counts only where an administrator said so for this vault, and when it has confirmed every instance by its name.
+    """
+    vault = job.vault
+    if job.state != JobState.DONE or vault.demonstration:
+        return False
+    if vault.transport == Transport.GVE1:
+        return job.receipt_at is not None
+    return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
