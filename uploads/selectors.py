@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
 from studies.models import Instance
@@ -83,6 +83,7 @@ def study_uploads(study_id: int) -> QuerySet[UploadJob]:
     return (
         UploadJob.objects.filter(revision__study_id=study_id)
         .select_related("vault", "revision", "vault__lane")
+        .defer("commitment", "receipt")  # megabytes each for a large study, and no page shows them
         .prefetch_related(
             Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")),
             Prefetch("parts", queryset=refusals, to_attr="refusals"),
@@ -174,3 +175,26 @@ def upload_allows_deletion(job: UploadJob) -> bool:
     if vault.transport == Transport.GVE1:
         return job.receipt_at is not None
     return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
+
+
+# -- the chain of custody ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of a study's instances one vault has: signed for in receipts, or with STOW confirmed by name."""
+
+    vault: Vault
+    instances: int
+
+
+def study_coverage(study_id: int) -> list[Coverage]:
+    """For each vault that a finished upload of this study went to, in the order of their names. Two queries."""
+    done = UploadPart.objects.filter(
+        job__revision__study_id=study_id,
+        job__state=JobState.DONE,
+        instance__isnull=False,
+        confirmed_at__isnull=False,
+    )
+    counted = dict(done.order_by().values_list("job__vault").annotate(number=Count("instance", distinct=True)))
+    return [Coverage(vault, counted[vault.pk]) for vault in Vault.objects.filter(pk__in=counted).order_by("name")]
