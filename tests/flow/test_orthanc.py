@@ -196,3 +196,19 @@ def test_the_same_objects_again_are_the_same_objects(house: House, orthanc: Orth
     house.drain()
     delivered(house, orthanc, study)
     assert len(orthanc.instances()) == 2
+
+
+def test_server_set_to_keep_the_first_content_says_nothing_of_it(house: House, tmp_path: Path) -> None:
+    """Why the manual asks for a server that overwrites: its answer cannot be told from that of one that does."""
+    server = Orthanc(tmp_path / "keeping", user=USER, password=PASSWORD, overwrite=False).start()
+    try:
+        vault_row(server)
+        study = house.settled(1, (1,))
+        first = stored(house, study)
+        house.drain()
+        house.settled(1, (1,), extra=9)
+        house.drain()
+        assert house.job(study, 2).state == JobState.DONE
+        assert server.instances() == first
+    finally:
+        server.kill()

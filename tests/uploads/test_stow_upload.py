@@ -256,6 +256,19 @@ def test_server_that_refuses_everything_is_not_asked_for_each_object(
     assert len(server.requests) < 20
 
 
+def test_server_that_took_some_before_is_told_of_all_the_rest(house: House, server: StowServer, vault: Vault) -> None:
+    refused = {uid(1, number) for number in range(2, 10)}
+    server.before = lambda _number, uids: 400 if refused & set(uids) else None
+    study = house.settled(1, range(1, 10))
+    house.drain()
+    pipeline.retry(study.pk, actor="user:anna")
+    house.drain()
+    job = house.job(study)
+    assert (job.state, job.error_code, job.files_done) == (JobState.PARKED, "stow-refused", 1)
+    assert "1 of 9 objects stored" in job.error_words
+    assert len(refusals(job)) == 8
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_fault_of_the_server_costs_no_attempt(house: House, server: StowServer, vault: Vault, status: int) -> None:
     server.before = lambda number, _uids: status if number == 1 else None

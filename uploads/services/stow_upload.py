@@ -71,7 +71,6 @@ class _Limits:
 class _Tally:
     """What this attempt has come to so far."""
 
-    stored: int = 0
     refused_alone: int = 0
     failures: Counter[Meaning] = field(default_factory=Counter)
     codes: set[str] = field(default_factory=set)
@@ -180,7 +179,7 @@ class StowUpload:
             return [items[middle:], items[:middle]]
         self._tally.refused_alone += 1
         self._write(items, {items[0].instance.pk: (refusal.code, Meaning(str(refusal), permanent=True))})
-        if self._tally.refused_alone >= REFUSALS_IN_VAIN and not self._tally.stored:
+        if self._tally.refused_alone >= REFUSALS_IN_VAIN and not self._job.files_done:
             raise JobFault(
                 f"The server refuses every object that it was offered: {refusal} Mend it there, then try again.",
                 code=refusal.code,
@@ -264,7 +263,6 @@ class StowUpload:
             job_note(self._job, files_done=self._job.files_done + len(confirmed))
         failpoint("stow.confirmed")
         self._done_bytes += stored_bytes
-        self._tally.stored += len(confirmed)
         self._tally.failures.update(meaning for _code, meaning in failed.values())
         self._tally.codes.update(code for code, _meaning in failed.values())
 
