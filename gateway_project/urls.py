@@ -5,7 +5,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from gateway_project.core.admin_site import site
-from gateway_project.wiring import status, views
+from gateway_project.wiring import custody, status, views
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="studies"), name="home"),
@@ -15,6 +15,8 @@ urlpatterns = [
     path("studies/<int:pk>/live/", views.study_live, name="study-live"),
     path("studies/<int:pk>/settle/", views.study_settle, name="study-settle"),
     path("studies/<int:pk>/retry/", views.study_retry, name="study-retry"),
+    path("studies/<int:pk>/custody/", custody.custody, name="study-custody"),
+    path("studies/<int:pk>/custody/export/", custody.custody_export, name="study-custody-export"),
     path("lanes/<int:pk>/resume/", views.lane_resume_now, name="lane-resume"),
     path("alerts/<int:pk>/acknowledge/", views.alert_acknowledge_now, name="alert-acknowledge"),
     path("login/", views.GatewayLoginView.as_view(), name="login"),

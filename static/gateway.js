@@ -128,7 +128,7 @@
   /* -- copying -- */
 
   function prepare(root) {
-    for (const button of root.querySelectorAll("button.copy")) button.hidden = false;
+    for (const button of root.querySelectorAll("button.copy, button[data-print]")) button.hidden = false;
   }
 
   async function copy(button) {
@@ -150,6 +150,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.copy");
     if (button) return void copy(button);
+    if (event.target.closest("button[data-print]")) return void window.print();
     const row = event.target.closest("tr[data-row]");
     if (row && !event.target.closest("a, button, input") && !selecting()) row.querySelector("a").click();
   });

@@ -25,7 +25,8 @@ class Study(models.Model):
     FAILED_TRANSIENT   a job waits to try again after a failed attempt
     UPLOADING          a job is under way
     SETTLED            a job waits for its first attempt, or there is nothing to upload
-    UPLOADED           every required vault has given its receipt for every revision (an optional vault's failure is
+    UPLOADED           every required vault has given its receipt for every revision - one with the transport STOW: has
+                       confirmed every instance by name (an optional vault's failure is
                        told as the reason, and fails no study)
     PENDING_DELETION, DELETED   the cleanup's (files only; rows and audit stay)
     The wiring's pipeline computes it, in the transaction of whatever changed it.

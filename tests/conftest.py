@@ -23,11 +23,17 @@ def program_missing(program: str) -> str:
     return "" if shutil.which(program) else program
 
 
+def orthanc_missing() -> str:
+    plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    return program_missing("Orthanc") or ("" if plugin.exists() else "orthanc-dicomweb")
+
+
 # What each mark's judge lacks on this machine; empty where it can judge.
 JUDGES: dict[str, Callable[[], str]] = {
     "dcmtk": partial(program_missing, "storescu"),
     "browser": partial(program_missing, "chromium"),
     "dcmjs": dcmjs_missing,
+    "orthanc": orthanc_missing,
 }
 
 

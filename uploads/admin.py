@@ -12,15 +12,17 @@ from django.http import HttpRequest
 from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
 from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
-from gateway_project.core.roles import actor_of
+from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
 from uploads.forms import VaultForm, keys_apply
-from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
 from uploads.ports import VaultError
 from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
 from uploads.services.pins import PinError, offer_fetch, pin_rows
+from uploads.services.stow_vaults import stow_vault_save
 from uploads.services.vaults import vault_client, vault_switch
+from uploads.stow_forms import STOW_WARNING, StowVaultForm
 
 
 @contextmanager
@@ -34,9 +36,19 @@ def faults_told(model_admin: admin.ModelAdmin, request: HttpRequest, vault: Vaul
 
 @admin.register(Vault, site=site)
 class VaultAdmin(AdministratorAdmin):
-    list_display = ("name", "base_url", "vault_id", "required", "enabled", "demonstration", "recipient_key_id")
+    list_display = (
+        "name",
+        "base_url",
+        "transport",
+        "vault_id",
+        "required",
+        "enabled",
+        "demonstration",
+        "recipient_key_id",
+    )
     form = VaultForm
     readonly_fields = (
+        "transport",
         "base_url",
         "vault_id",
         "recipient_key_id",
@@ -64,6 +76,11 @@ class VaultAdmin(AdministratorAdmin):
     list_select_related = ("lane",)
     actions = ("pins_compare", "canary_send")
 
+    def get_fieldsets(self, request: HttpRequest, obj: Vault | None = None) -> Any:
+        """A DICOMweb server has no keys."""
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets[:1] if obj is not None and obj.transport == Transport.STOW else fieldsets
+
     def get_readonly_fields(self, request: HttpRequest, obj: Vault | None = None) -> tuple[str, ...]:
         """The demonstration vault is found again by its name at every start."""
         return ("name", *self.readonly_fields) if obj is not None and obj.demonstration else self.readonly_fields
@@ -82,7 +99,7 @@ class VaultAdmin(AdministratorAdmin):
 
     @admin.action(description="Compare the pinned keys with what the vault offers now", permissions=["change"])
     def pins_compare(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
-        for vault in queryset:
+        for vault in queryset.filter(transport=Transport.GVE1):
             with faults_told(self, request, vault):
                 offer = offer_fetch(vault_client(vault), recipient_key_id=vault.recipient_key_id)
                 for row in pin_rows(vault, offer):
@@ -90,7 +107,7 @@ class VaultAdmin(AdministratorAdmin):
 
     @admin.action(description="Send a canary for the recipient to open", permissions=["change"])
     def canary_send(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
-        for vault in queryset:
+        for vault in queryset.filter(transport=Transport.GVE1):
             with faults_told(self, request, vault):
                 upload_id = canary_send(vault, vault_client(vault), actor=actor_of(request.user))
                 words = f"{vault}: canary {upload_id} was sent. Let the recipient open it, then enter the proof."
@@ -111,6 +128,29 @@ class VaultAdmin(AdministratorAdmin):
             audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
         for words in keys_apply(obj, form.cleaned_data, actor=actor):
             self.message_user(request, f"Not done: {words}", messages.ERROR)
+
+
+@admin.register(StowVault, site=site)
+class StowVaultAdmin(AdministratorAdmin):
+    """DICOMweb servers: made and changed here, as they have no keys to pin."""
+
+    form = StowVaultForm
+    list_display = ("name", "base_url", "auth_kind", "required", "enabled", "deletion_allowed")
+    fieldsets = (
+        (None, {"fields": ("name", "base_url", "required"), "description": STOW_WARNING}),
+        ("How the server knows us", {"fields": ("auth_kind", "auth_user", "secret", "oauth_token_url", "oauth_scope")}),
+        ("Requests", {"fields": ("batch_instances", "batch_bytes")}),
+        ("Deleting files here", {"fields": ("deletion_allowed",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StowVault]:
+        return StowVault.objects.filter(transport=Transport.STOW)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return can_administer(request.user)
+
+    def save_model(self, request: HttpRequest, obj: StowVault, form: ModelForm, change: bool) -> None:
+        stow_vault_save(obj, secret=form.cleaned_data["secret"], actor=actor_of(request.user))
 
 
 class AttemptInline(admin.TabularInline):

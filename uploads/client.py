@@ -53,7 +53,7 @@ class VaultClient:
         connect_seconds: float = 10,
         verify: bool | str = True,
     ) -> None:
-        loopback = _address_check(base_url)
+        loopback = address_check(base_url)
         self._base_url = base_url.rstrip("/")
         self._timeout = (connect_seconds, timeout_seconds)
         self._session = requests.Session()
@@ -303,7 +303,8 @@ def _unexpected() -> VaultError:
     )
 
 
-def _address_check(base_url: str) -> bool:
+def address_check(base_url: str) -> bool:
+    """Whether the address is this machine's own; VaultError for one that would show a secret or is none."""
     parts = urlsplit(base_url)
     if (
         parts.scheme not in ("http", "https")
@@ -312,14 +313,14 @@ def _address_check(base_url: str) -> bool:
         or parts.fragment
         or "@" in parts.netloc
     ):
-        raise VaultError(
-            "address-invalid", "The vault's address must be https://host/ and nothing more.", permanent=True
-        )
+        raise VaultError("address-invalid", "The address must be https://host/path and nothing more.", permanent=True)
     loopback = parts.hostname == "localhost"
     with contextlib.suppress(ValueError):  # a host name need not be an address
         loopback = loopback or ipaddress.ip_address(parts.hostname).is_loopback
     if parts.scheme == "http" and not loopback:
-        raise VaultError("insecure-address", "The vault's address must begin with https://.", permanent=True)
+        raise VaultError(
+            "insecure-address", "The address must begin with https:// (plain http: this machine only).", permanent=True
+        )
     return loopback
 
 

@@ -2,15 +2,31 @@
 
 import uuid
 
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
 from gateway_project.core.models import Lane, LeasedJob
 from studies.models import Instance, StudyRevision
+from uploads.client import address_check
+from uploads.ports import VaultError
 
 
 def new_upload_id() -> str:
     return uuid.uuid4().hex
+
+
+class Transport(models.TextChoices):
+    GVE1 = "gve1", "GVE1: sealed for its recipient, with a receipt"
+    STOW = "stow", "DICOMweb (STOW-RS): not end-to-end encrypted"
+
+
+class AuthKind(models.TextChoices):
+    NONE = "none", "none"
+    BASIC = "basic", "user name and password"
+    BEARER = "bearer", "bearer token"
+    OAUTH = "oauth", "OAuth client credentials"
 
 
 class Vault(models.Model):
@@ -20,14 +36,20 @@ class Vault(models.Model):
     lane). They change only through `services.pins`: by an administrator who compares fingerprints, or by a statement
     under the recipient's own pinned `signing_jwk`. `proved_keys` are the recipient keys that a canary was opened with,
     and when; nothing may ever be deleted on a receipt for what was sealed for another key.
+
+    With the transport STOW a vault is any DICOMweb server: it has no keys, reads what it gets, and confirms each
+    instance by its name instead of signing a receipt. `token` is then the bearer token, the password or the client's
+    secret, as `auth_kind` says.
     """
 
     name = models.CharField(max_length=60, unique=True)
     base_url = models.URLField(max_length=300)
-    vault_id = models.CharField(max_length=80)
-    recipient_key_id = models.CharField(max_length=80, help_text="RFC 7638 thumbprint of the pinned recipient key.")
-    recipient_jwk = models.JSONField()
-    receipt_jwk = models.JSONField()
+    vault_id = models.CharField(max_length=80, blank=True)
+    recipient_key_id = models.CharField(
+        max_length=80, blank=True, help_text="RFC 7638 thumbprint of the pinned recipient key."
+    )
+    recipient_jwk = models.JSONField(default=dict, blank=True)
+    receipt_jwk = models.JSONField(default=dict, blank=True)
     token = models.TextField(blank=True, editable=False, help_text="Encrypted; never shown.")
     required = models.BooleanField(
         default=True, help_text="A study is uploaded when every required vault has receipted it."
@@ -45,9 +67,58 @@ class Vault(models.Model):
     canary_sent_at = models.DateTimeField(null=True, blank=True)
     canary_proved_at = models.DateTimeField(null=True, blank=True, help_text="For the pinned key; empty: not yet.")
     proved_keys = models.JSONField(default=dict, blank=True)
+    transport = models.CharField(max_length=8, choices=Transport.choices, default=Transport.GVE1)
+    auth_kind = models.CharField(max_length=8, choices=AuthKind.choices, default=AuthKind.NONE)
+    auth_user = models.CharField(max_length=200, blank=True, help_text="User name, or OAuth client id.")
+    oauth_token_url = models.URLField(max_length=300, blank=True)
+    oauth_scope = models.CharField(max_length=300, blank=True)
+    batch_instances = models.PositiveIntegerField(
+        default=100, validators=[MinValueValidator(1), MaxValueValidator(1000)], help_text="Most objects in a request."
+    )
+    batch_bytes = models.PositiveBigIntegerField(
+        default=256_000_000,
+        validators=[MinValueValidator(1)],
+        help_text="Most bytes in a request; an object that is larger goes alone.",
+    )
+    deletion_allowed = models.BooleanField(
+        default=False,
+        help_text="Let files be deleted here once this server has confirmed them by name. It signs no receipt: "
+        "nothing proves later that it had them.",
+    )
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """What each transport needs; the fields of the other one stay empty."""
+        if self.transport == Transport.STOW:
+            _stow_clean(self)
+        elif not (self.vault_id and self.recipient_key_id and self.recipient_jwk and self.receipt_jwk):
+            raise ValidationError("A GVE1 vault needs its id, the pinned recipient key and the pinned receipt key.")
+
+
+def _stow_clean(vault: Vault) -> None:
+    needed = {
+        AuthKind.BASIC: ("auth_user",),
+        AuthKind.OAUTH: ("auth_user", "oauth_token_url"),
+    }.get(AuthKind(vault.auth_kind), ())
+    faults = {name: "Needed for this way to prove who we are." for name in needed if not getattr(vault, name)}
+    for name in ("base_url", "oauth_token_url"):
+        if address := getattr(vault, name):
+            try:
+                address_check(address)
+            except VaultError as error:
+                faults[name] = str(error)
+    if faults:
+        raise ValidationError(faults)
+
+
+class StowVault(Vault):
+    """The vaults with the transport STOW, for the form that makes and changes them."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "DICOMweb vault"
 
 
 class UploadJob(LeasedJob):
@@ -101,6 +172,9 @@ class UploadAttempt(models.Model):
 class UploadPart(models.Model):
     """One file of an upload: a key document, a sealed instance, or a document. Its ciphertext never changes.
 
+    With the transport STOW one instance that was sent or could not be: `sha256` is that of the file as it travelled,
+    nothing is staged, and `result_words` says why the server did not store it, or how it changed it.
+
     staged     the ciphertext is durable below `uploads/<upload id>/` (written and synced before this row)
     confirmed  the vault said that it keeps exactly these bytes; the staged copy is removed
     A later attempt sends what is staged as it is, and seals only what has no row: no name ever stands for two contents.
@@ -117,9 +191,18 @@ class UploadPart(models.Model):
     content_size_bytes = models.BigIntegerField(default=0)
     staged_at = models.DateTimeField(default=now)
     confirmed_at = models.DateTimeField(null=True, blank=True)
+    result_code = models.CharField(max_length=40, blank=True, help_text="STOW: the server's reason, or ours.")
+    result_words = models.CharField(max_length=200, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "name"], name="uploads_part_once")]
+        indexes = [
+            models.Index(
+                fields=["job", "instance"],
+                name="uploads_part_unconfirmed",
+                condition=models.Q(confirmed_at__isnull=True),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

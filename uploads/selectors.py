@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
-from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import Transport, UploadAttempt, UploadJob, UploadPart, Vault
+
+REFUSALS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,20 @@ def _kind(state: str, error_code: str) -> str:
 
 
 def study_uploads(study_id: int) -> QuerySet[UploadJob]:
-    """The uploads of a study with their attempts, oldest revision first: what the study page shows."""
+    """The uploads of a study with their attempts, oldest revision first: what the study page shows.
+
+    `refusals`: the first instances that a DICOMweb server did not store, with the reason.
+    """
+    refused = UploadPart.objects.filter(confirmed_at__isnull=True).exclude(result_words="")
+    refusals = refused.select_related("instance").order_by("instance_id")[:REFUSALS_SHOWN]
     return (
         UploadJob.objects.filter(revision__study_id=study_id)
         .select_related("vault", "revision", "vault__lane")
-        .prefetch_related(Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")))
+        .defer("commitment", "receipt")  # megabytes each for a large study, and no page shows them
+        .prefetch_related(
+            Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")),
+            Prefetch("parts", queryset=refusals, to_attr="refusals"),
+        )
         .order_by("revision__number", "vault_id")
     )
 
@@ -142,10 +153,57 @@ def deletion_allowed(vault: Vault, *, key_id: str | None = None) -> bool:
     return not vault.demonstration and (key_id or vault.recipient_key_id) in vault.proved_keys
 
 
-def upload_deletion_allowed(job: UploadJob) -> bool:
-    """Whether this upload is a reason that its study's files are not needed here: receipted, and sealed for a key that
-    was proved to open.
+# -- STOW: any DICOMweb server -----------------------------------------------------------------------------------------
+
+
+def stow_instances(job: UploadJob) -> QuerySet[Instance]:
+    """What travels by STOW in this upload: of an object that came with several contents only the latest by then.
+
+    A server keeps one content under a UID, so a superseded one could only be taken for the one that replaced it.
     """
+    later = Instance.objects.filter(
+        study_id=OuterRef("study_id"),
+        sop_instance_uid=OuterRef("sop_instance_uid"),
+        version__gt=OuterRef("version"),
+        revision__number__lte=job.revision.number,
+    )
+    return upload_instances(job).filter(~Exists(later))
+
+
+def upload_allows_deletion(job: UploadJob) -> bool:
+    """Whether what this upload brought to its vault may be deleted here, as far as this vault is concerned.
+
+    A GVE1 vault must have signed a receipt, for what is sealed for a key that was proved to open. A DICOMweb server
+    proves nothing later: it counts only where an administrator said so for this vault, and when it has confirmed every
+    instance by its name.
+    """
+    vault = job.vault
+    if job.state != JobState.DONE:
+        return False
+    if vault.transport == Transport.STOW:
+        return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
     key_id = job.recipient_key_ids.partition(" ")[0]
-    receipted = job.state == JobState.DONE and bool(job.receipt)
-    return receipted and bool(key_id) and deletion_allowed(job.vault, key_id=key_id)
+    return bool(job.receipt and key_id) and deletion_allowed(vault, key_id=key_id)
+
+
+# -- the chain of custody ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of a study's instances one vault has: signed for in receipts, or with STOW confirmed by name."""
+
+    vault: Vault
+    instances: int
+
+
+def study_coverage(study_id: int) -> list[Coverage]:
+    """For each vault that a finished upload of this study went to, in the order of their names. Two queries."""
+    done = UploadPart.objects.filter(
+        job__revision__study_id=study_id,
+        job__state=JobState.DONE,
+        instance__isnull=False,
+        confirmed_at__isnull=False,
+    )
+    counted = dict(done.order_by().values_list("job__vault").annotate(number=Count("instance", distinct=True)))
+    return [Coverage(vault, counted[vault.pk]) for vault in Vault.objects.filter(pk__in=counted).order_by("name")]

@@ -9,8 +9,10 @@ from gateway_project.core.services.lanes import lane_pause
 from studies.dicom.spool import SpoolError
 from studies.selectors import store_open
 from uploads.envelope.errors import EnvelopeError
-from uploads.models import UploadAttempt, UploadJob
+from uploads.models import Transport, UploadAttempt, UploadJob
 from uploads.ports import DELIVERY, VaultError
+from uploads.services.stow_upload import StowUpload
+from uploads.services.stow_vaults import stow_client
 from uploads.services.upload import Upload
 from uploads.services.vaults import vault_client
 
@@ -32,8 +34,10 @@ def upload_run(job: UploadJob) -> None:
         lane_pause(job.vault.lane, actor=ACTOR, now=now())
         raise StopAskedError
     try:
-        vault = vault_client(job.vault)
-        Upload(job, vault=vault, store=store_open()).run()
+        if job.vault.transport == Transport.STOW:
+            StowUpload(job, client=stow_client(job.vault), store=store_open()).run()
+        else:
+            Upload(job, vault=vault_client(job.vault), store=store_open()).run()
     except VaultError as error:
         raise _fault(error) from error
     except (EnvelopeError, SpoolError) as error:

@@ -10,7 +10,7 @@ from gateway_project.core.selectors import audit_tail_of
 from gateway_project.wiring.words import actor_words, count_words, duration_words, size_words
 from studies.models import Study, StudyRevision
 from studies.selectors import quiet_words, study_arrivals
-from uploads.models import UploadAttempt, UploadJob
+from uploads.models import Transport, UploadAttempt, UploadJob
 
 SAME_BURST = timedelta(minutes=2)
 # Told better by the rows themselves.
@@ -102,7 +102,8 @@ def _settled(revision: StudyRevision) -> Entry:
 def _upload_entries(job: UploadJob, *, several: bool) -> list[Entry]:
     target = f"vault {job.vault.name}"
     which = f", revision {job.revision.number}" if several else ""
-    entries = [_attempt(attempt, f"{target}{which}") for attempt in job.tries.all()]
+    sealed = "sealed" if job.vault.transport == Transport.GVE1 else "in all"
+    entries = [_attempt(attempt, f"{target}{which}", sealed) for attempt in job.tries.all()]
     if job.receipt_at is not None:
         entries.append(
             Entry(
@@ -114,12 +115,15 @@ def _upload_entries(job: UploadJob, *, several: bool) -> list[Entry]:
                 receipt_id=job.receipt_id,
             )
         )
+    elif job.state == JobState.DONE and job.vault.transport == Transport.STOW and job.ended_at is not None:
+        words = "The server has named each one; it signs no receipt."
+        entries.append(Entry(job.ended_at, "uploaded", "ok", f"Every object confirmed by {target}{which}", words))
     return entries
 
 
-def _attempt(attempt: UploadAttempt, target: str) -> Entry:
+def _attempt(attempt: UploadAttempt, target: str, sealed: str) -> Entry:
     number = "" if attempt.number == 1 else f", attempt {attempt.number}"
-    sent = f"{count_words(attempt.files_sent, 'file')} sent, {size_words(attempt.bytes_sent)} sealed"
+    sent = f"{count_words(attempt.files_sent, 'file')} sent, {size_words(attempt.bytes_sent)} {sealed}"
     lasted = (
         f" in {duration_words((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.ended_at else ""
     )

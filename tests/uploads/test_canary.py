@@ -15,7 +15,7 @@ from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import fingerprint, jwk_from_key, key_generate, thumbprint
 from uploads.envelope.unseal import Opener
 from uploads.models import UploadJob, Vault
-from uploads.selectors import deletion_allowed, upload_deletion_allowed
+from uploads.selectors import deletion_allowed, upload_allows_deletion
 from uploads.services.canary import canary_prove, canary_send
 from uploads.services.pins import PinError, recipient_repin
 
@@ -87,19 +87,19 @@ def test_with_another_key_everything_begins_again_and_old_uploads_keep_their_pro
     house.drain()
     job = house.job(study)
     assert job.recipient_key_ids == vault.recipient_key_id
-    assert not upload_deletion_allowed(job)
+    assert not upload_allows_deletion(job)
     canary_prove(vault, opened(house.vault, canary_send(vault, house.vault, actor=ACTOR)), actor=ACTOR)
     job = UploadJob.objects.select_related("vault").get(pk=job.pk)
-    assert upload_deletion_allowed(job)
+    assert upload_allows_deletion(job)
     jwk = jwk_from_key(NEW)
     recipient_repin(vault, jwk, expected_fingerprint=fingerprint({**jwk}), actor=ACTOR)
     assert (vault.canary_upload_id, vault.canary_proved_at, deletion_allowed(vault)) == ("", None, False)
     with refused("canary-missing"):
         canary_prove(vault, "x", actor=ACTOR)
     job = UploadJob.objects.select_related("vault").get(pk=job.pk)
-    assert upload_deletion_allowed(job)  # that one is sealed for the key that was proved
+    assert upload_allows_deletion(job)  # that one is sealed for the key that was proved
     job.recipient_key_ids = thumbprint(jwk)
-    assert not upload_deletion_allowed(job)
+    assert not upload_allows_deletion(job)
 
 
 def test_an_upload_without_a_receipt_or_of_before_is_no_reason_to_delete(house: House, vault: Vault) -> None:
@@ -107,12 +107,12 @@ def test_an_upload_without_a_receipt_or_of_before_is_no_reason_to_delete(house: 
     study = house.settled(1)
     job = house.job(study)
     job.recipient_key_ids = vault.recipient_key_id
-    assert not upload_deletion_allowed(job)
+    assert not upload_allows_deletion(job)
     house.drain()
     done = house.job(study)
-    assert upload_deletion_allowed(done)
+    assert upload_allows_deletion(done)
     done.recipient_key_ids = ""
-    assert not upload_deletion_allowed(done)
+    assert not upload_allows_deletion(done)
 
 
 def test_a_demonstration_never_allows_deletion(house: House, vault: Vault) -> None:

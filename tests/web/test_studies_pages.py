@@ -332,7 +332,7 @@ def test_study_page_costs_the_same_for_a_large_study(viewer, vault, django_asser
         job = upload_make(revision_make(study), vault)
         for _ in range(5):
             attempt_make(job, "failed")
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(18):
         page(viewer, f"/studies/{study.pk}/")
 
 

@@ -102,6 +102,12 @@ def exact(moment: datetime | None) -> str:
 
 
 @register.filter
+def utc(text: str | None) -> str:
+    """A moment as documents have it (RFC 3339, UTC), without its fractions."""
+    return f"{text[:10]} {text[11:19]}" if text else ""
+
+
+@register.filter
 def between(start: datetime | None, end: datetime | None) -> str:
     """How long from one to the other; until now when the other is still to come."""
     return words.duration_words(((end or now()) - start).total_seconds()) if start else ""
