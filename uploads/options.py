@@ -19,6 +19,14 @@ OPTIONS = (
         help="Attempts before an upload is given up; 0 = unlimited.",
     ),
     Option(
+        key="UPLOAD.PARALLEL_FILES",
+        kind=Kind.INT,
+        default=2,
+        minimum=1,
+        maximum=4,
+        help="Files of one study that are sealed and sent at once; 1 = in turn.",
+    ),
+    Option(
         key="VAULT.HTTP_SECONDS", kind=Kind.FLOAT, default=300.0, minimum=1, help="Deadline of one request to a vault."
     ),
     Option(
