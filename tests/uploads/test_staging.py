@@ -91,7 +91,7 @@ def test_prepare_keeps_what_has_a_row_and_removes_the_rest(staging: Staging, fol
 def test_removing_and_clearing_may_be_repeated(staging: Staging, folder: Path) -> None:
     write(staging)
     for _again in range(2):
-        staging.remove(SHA256)
+        staging.remove([SHA256])
     assert staging.open(SHA256) is None
     for _again in range(2):
         staging.clear()

@@ -1,6 +1,6 @@
 """Files of one upload on their way: some being sealed, some being sent, their rows written in groups between the two.
 
-    sealings -> [sealer threads] -> drafts -> (one commit for several) -> parts -> [sender threads] -> (one commit)
+    sealing (threads) -> syncing (a thread) -> one commit for several -> sending (threads) -> one commit for several
 
 All rows are written by the thread that runs the conveyor. Sealing and sending release the interpreter's lock in all
 that takes long (zstd, AES, the hashes, files, sockets: measured, two threads take no longer than one), so threads use
@@ -24,9 +24,9 @@ from uploads.ports import VaultPort
 from uploads.services.ledger import Ledger
 from uploads.services.staging import Draft
 
-WINDOW_FILES = 32
+WINDOW_FILES = 64
 WINDOW_BYTES = 64 * 1024 * 1024
-GROUP_FILES = 8
+GROUP_FILES = 16
 LINGER_SECONDS = 0.1
 
 
@@ -50,10 +50,14 @@ class InTurn(Executor):
         return future
 
 
+def _executor(width: int, *, threads: int, name: str) -> Executor:
+    return ThreadPoolExecutor(threads, name) if width > 1 else InTurn()
+
+
 class Conveyor:
     """Seals and sends `width` files at once; with 1 in turn, in the caller's own thread.
 
-    What is sealed and not confirmed is bounded: 32 files of 64 MB in all, or two for each thread if they are larger.
+    What is sealed and not confirmed is bounded: 64 files of 64 MB in all, or two for each thread if they are larger.
     """
 
     def __init__(self, ledger: Ledger, *, vault: VaultPort, upload_id: str, width: int) -> None:
@@ -61,16 +65,21 @@ class Conveyor:
         self._vault = vault
         self._upload_id = upload_id
         self._width = width
-        self._sealers: Executor = ThreadPoolExecutor(width, "seal") if width > 1 else InTurn()
-        self._senders: Executor = ThreadPoolExecutor(width, "send") if width > 1 else InTurn()
+        self._sealers, self._syncer, self._senders = self._executors = (
+            _executor(width, threads=width, name="seal"),
+            _executor(width, threads=1, name="sync"),
+            _executor(width, threads=width, name="send"),
+        )
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
         self._sealings: deque[Sealing] = deque()
         self._sealing: dict[Future[Any], Sealing] = {}
-        self._sending: dict[Future[Any], UploadPart] = {}
         self._drafts: list[Draft] = []
+        self._syncing: dict[Future[Any], list[Draft]] = {}
+        self._durable: list[UploadPart] = []
+        self._sending: dict[Future[Any], UploadPart] = {}
         self._sent: list[UploadPart] = []
-        self._error: BaseException | None = None
-        self._oldest = 0.0
+        self._error: Exception | None = None
+        self._gathered_at = time.monotonic()
         self._cut = False
 
     def __enter__(self) -> "Conveyor":
@@ -81,9 +90,11 @@ class Conveyor:
     ) -> None:
         """No thread is left; whoever is in the middle of a file ends at its next block."""
         self._cut = kind is not None
-        for executor in (self._sealers, self._senders):
+        for executor in self._executors:
             executor.shutdown(wait=True, cancel_futures=True)
-        self._gather(wait_seconds=0.0)
+        for future in self._sealing:
+            if not future.cancelled() and future.exception() is None:
+                self._drafts.append(future.result())
         for draft in self._drafts:
             draft.discard()
 
@@ -99,15 +110,16 @@ class Conveyor:
             self._fill()
             if self._idle():
                 break
-            self._gather(wait_seconds=LINGER_SECONDS)
+            self._gather()
             self._ledger.renew_if_due()
-            if self._due():
-                self._record()
+            self._sync_due()
+            self._record_due()
         if self._error is not None:
             raise self._error
 
     def _idle(self) -> bool:
-        return not (self._sealing or self._sending or self._drafts or self._sent)
+        moving = self._sealing or self._syncing or self._sending
+        return not (moving or self._drafts or self._durable or self._sent)
 
     def _fill(self) -> None:
         if self._error is None and stopping():
@@ -119,15 +131,15 @@ class Conveyor:
             future.add_done_callback(self._ended.put)
 
     def _room(self) -> bool:
-        files = len(self._sealing) + len(self._drafts) + len(self._sending) + len(self._sent)
+        unsent = [*self._drafts, *(draft for drafts in self._syncing.values() for draft in drafts)]
+        parts = [*(draft.part for draft in unsent), *self._durable, *self._sending.values(), *self._sent]
+        files = len(self._sealing) + len(parts)
         if self._width == 1:
             return files == 0
         if files < 2 * self._width:
             return True
-        bytes_held = sum(sealing.size_bytes for sealing in self._sealing.values())
-        bytes_held += sum(draft.part.size_bytes for draft in self._drafts)
-        bytes_held += sum(part.size_bytes for part in (*self._sending.values(), *self._sent))
-        return files < WINDOW_FILES and bytes_held < WINDOW_BYTES
+        held_bytes = sum(sealing.size_bytes for sealing in self._sealing.values())
+        return files < WINDOW_FILES and held_bytes + sum(part.size_bytes for part in parts) < WINDOW_BYTES
 
     def _send(self, parts: Sequence[UploadPart]) -> None:
         for part in parts:
@@ -136,27 +148,27 @@ class Conveyor:
                 self._sending[future] = part
                 future.add_done_callback(self._ended.put)
 
-    def _gather(self, *, wait_seconds: float) -> None:
-        """Takes what the threads have ended; waits for the first of it, no longer than that."""
+    def _gather(self) -> None:
+        """Takes what the threads have ended; waits for the first of it, but not for long."""
         try:
-            self._take(self._ended.get(timeout=wait_seconds) if wait_seconds else self._ended.get_nowait())
+            self._take(self._ended.get(timeout=LINGER_SECONDS))
             while True:
                 self._take(self._ended.get_nowait())
         except Empty:
             return
 
     def _take(self, future: Future[Any]) -> None:
-        sealing, part = self._sealing.pop(future, None), self._sending.pop(future, None)
+        sealing, drafts = self._sealing.pop(future, None), self._syncing.pop(future, None)
+        part = self._sending.pop(future, None)
         if future.cancelled():
             return
         error = future.exception()
         if error is not None:
             self._failed(error)
-            return
-        if not self._drafts and not self._sent:
-            self._oldest = time.monotonic()
-        if sealing is not None:
+        elif sealing is not None:
             self._drafts.append(future.result())
+        elif drafts is not None:
+            self._durable += [draft.part for draft in drafts]
         elif part is not None:
             self._sent.append(part)
 
@@ -170,20 +182,38 @@ class Conveyor:
             for future in (*self._sealing, *self._sending):
                 future.cancel()
 
-    def _due(self) -> bool:
-        """Rows are written for many at once; but neither may the senders starve nor the window stay shut."""
-        if not self._drafts and not self._sent:
-            return False
-        if not self._sealing and (self._drafts or not self._sending):
-            return True
-        if max(len(self._drafts), len(self._sent) // 2) >= GROUP_FILES:
-            return True
-        return time.monotonic() - self._oldest > LINGER_SECONDS
+    def _sync_due(self) -> None:
+        """Files are made durable many at once, unless the senders would wait for them."""
+        starving = not self._sealing and len(self._sending) + len(self._durable) < self._width
+        if self._drafts and (starving or len(self._drafts) >= GROUP_FILES or self._late()):
+            drafts, self._drafts = self._drafts, []
+            future = self._syncer.submit(self._sync, drafts)
+            self._syncing[future] = drafts
+            future.add_done_callback(self._ended.put)
 
-    def _record(self) -> None:
-        drafts, self._drafts = self._drafts, []
+    def _record_due(self) -> None:
+        """One commit: rows for what is durable, and what the vault has confirmed meanwhile."""
+        resting = not (self._sealing or self._drafts or self._syncing or self._sending)
+        if not (self._durable or len(self._sent) >= GROUP_FILES or (self._sent and (resting or self._late()))):
+            return
+        rows, self._durable = self._durable, []
         sent, self._sent = self._sent, []
-        self._send(self._ledger.record(drafts, sent))
+        self._ledger.record(rows, sent)
+        self._gathered_at = time.monotonic()
+        self._send(rows)
+        if sent:
+            future = self._syncer.submit(self._ledger.staging.remove, [part.sha256 for part in sent])
+            future.add_done_callback(self._ended.put)
+
+    def _late(self) -> bool:
+        return self._width == 1 or time.monotonic() - self._gathered_at > LINGER_SECONDS
+
+    # In the syncing thread
+
+    def _sync(self, drafts: Sequence[Draft]) -> None:
+        self._ledger.staging.keep(drafts)
+        for _draft in drafts:
+            failpoint("upload.durable")
 
     # In a sender's thread
 

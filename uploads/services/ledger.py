@@ -12,7 +12,7 @@ from gateway_project.core.failpoint import failpoint
 from gateway_project.core.services.jobs import job_note, job_progress
 from uploads.models import UploadAttempt, UploadJob, UploadPart
 from uploads.queue import QUEUE
-from uploads.services.staging import Draft, Staging
+from uploads.services.staging import Staging
 
 LEASE_RENEWAL_SECONDS = 5.0
 
@@ -82,15 +82,11 @@ class Ledger:
         self.total_bytes = staged_bytes + missing_bytes
         job_note(self._job, files_total=count)
 
-    def record(self, drafts: Sequence[Draft], sent: Sequence[UploadPart]) -> list[UploadPart]:
-        """One commit: rows for these drafts, which are durable before it, and the vault's word for those parts.
+    def record(self, rows: Sequence[UploadPart], sent: Sequence[UploadPart]) -> None:
+        """One commit: rows for what is durable in the staging folder, and the vault's word for what was sent.
 
-        Answers the new rows. The staged copies of what is confirmed go after the commit.
+        The staged copies of what is confirmed may go after it.
         """
-        rows = [draft.part for draft in drafts]
-        if drafts:
-            self.staging.keep(drafts)
-            _passed("upload.durable", rows)
         self.movement.landed(part.name for part in sent)
         done_bytes = self._done_bytes + sum(part.content_size_bytes for part in sent)
         files_done = self._files_done + sum(part.instance_id is not None for part in sent)
@@ -109,9 +105,6 @@ class Ledger:
             part.confirmed_at = moment
         self._done_bytes, self._files_done = done_bytes, files_done
         _passed("upload.confirmed", sent)
-        for part in sent:
-            self.staging.remove(part.sha256)
-        return rows
 
     def _confirm(self, sent: Sequence[UploadPart], *, files_done: int) -> None:
         UploadPart.objects.filter(pk__in=[part.pk for part in sent]).update(confirmed_at=database_now())

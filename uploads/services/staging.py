@@ -90,7 +90,7 @@ class Staging:
         except OSError as error:
             for draft in drafts:
                 draft.discard()
-                self.remove(draft.part.sha256)
+            self.remove([draft.part.sha256 for draft in drafts])
             raise spool_error(error, step="staging sealed files") from error
 
     def open(self, sha256: str) -> BinaryIO | None:
@@ -102,10 +102,11 @@ class Staging:
         except OSError as error:
             raise spool_error(error, step="reading a staged file") from error
 
-    def remove(self, sha256: str) -> None:
+    def remove(self, hashes: Collection[str]) -> None:
         """Not made durable: what comes back after a power cut is removed by the next `prepare` or `clear`."""
         try:
-            (self._folder / sha256).unlink(missing_ok=True)
+            for sha256 in hashes:
+                (self._folder / sha256).unlink(missing_ok=True)
         except OSError as error:
             raise spool_error(error, step="removing a staged file") from error
 
