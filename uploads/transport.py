@@ -158,7 +158,8 @@ class DeadlineAdapter(HTTPAdapter):
     sent.
     """
 
-    def __init__(self, deadline_seconds: float) -> None:
+    def __init__(self, deadline_seconds: float, *, ca: str = "") -> None:
+        self._context = ca_context(ca) if ca else None
         keywords = {"deadline_seconds": deadline_seconds}
         plain = type("_PlainConnection", (_Deadline, HTTPConnection), keywords)
         secure = type("_SecureConnection", (_Deadline, HTTPSConnection), keywords)
@@ -169,13 +170,39 @@ class DeadlineAdapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=8, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
-        super().init_poolmanager(*args, **keywords)
+        super().init_poolmanager(*args, **{**keywords, **self._trust()})
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **keywords)
+        manager = super().proxy_manager_for(*args, **{**keywords, **self._trust()})
         manager.pool_classes_by_scheme = self._pools
         return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        if self._context is None:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        else:  # the context alone says whom to trust; requests would add the well-known authorities
+            conn.cert_reqs = "CERT_REQUIRED"
+
+    def _trust(self) -> dict[str, Any]:
+        return {} if self._context is None else {"ssl_context": self._context}
+
+
+def ca_context(ca: str) -> ssl.SSLContext:
+    """TLS that trusts this authority and no other: PEM text, or the path of a PEM file. Raises `ca-invalid`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if "-----BEGIN" in ca:
+            context.load_verify_locations(cadata=ca)
+        else:
+            context.load_verify_locations(cafile=ca.strip())
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise VaultError(
+            "ca-invalid",
+            "The vault's certificate authority is neither PEM text nor a readable PEM file.",
+            permanent=True,
+        ) from error
+    return context
 
 
 def answer_read(response: requests.Response, *, limit: int, deadline_seconds: float) -> bytes:
@@ -238,6 +265,9 @@ def refusal_translate(response: requests.Response, *, deadline_seconds: float) -
 def failure_translate(error: Exception) -> VaultError:
     """Returns the error for a request without an answer: a fault of the lane, as nothing is known about the study."""
     chain = list(_chain(error))
+    if any(str(link).startswith("Tunnel connection failed: 407") for link in chain):
+        code, message, kind = _REFUSALS[407]
+        return VaultError(code, message, **kind)
     for kinds, code, message in _FAILURES:
         if any(isinstance(link, kinds) for link in chain):
             return VaultError(code, message, lane_fault=True)

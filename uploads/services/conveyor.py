@@ -16,12 +16,13 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from gateway_project.core.errors import JobFault, StopAskedError
+from gateway_project.core.errors import JobFault, LaneWaitsError, StopAskedError
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.processes import stopping
 from uploads.models import UploadPart
 from uploads.ports import VaultPort
 from uploads.services.ledger import Ledger
+from uploads.services.limits import Limits
 from uploads.services.staging import Draft
 
 WINDOW_FILES = 64
@@ -60,9 +61,10 @@ class Conveyor:
     What is sealed and not confirmed is bounded: 64 files of 64 MB in all, or two for each thread if they are larger.
     """
 
-    def __init__(self, ledger: Ledger, *, vault: VaultPort, upload_id: str, width: int) -> None:
+    def __init__(self, ledger: Ledger, *, vault: VaultPort, limits: Limits, upload_id: str, width: int) -> None:
         self._ledger = ledger
         self._vault = vault
+        self._limits = limits
         self._upload_id = upload_id
         self._width = width
         self._sealers, self._syncer, self._senders = self._executors = (
@@ -122,8 +124,11 @@ class Conveyor:
         return not (moving or self._drafts or self._durable or self._sent)
 
     def _fill(self) -> None:
-        if self._error is None and stopping():
-            self._failed(StopAskedError())
+        if self._error is None:
+            try:
+                self._going_on_check()
+            except (StopAskedError, LaneWaitsError) as error:
+                self._failed(error)
         while self._sealings and self._room():
             sealing = self._sealings.popleft()
             future = self._sealers.submit(self._ledger.staging.write, sealing.fill)
@@ -223,6 +228,13 @@ class Conveyor:
         if source is None:
             self._staged_lost(part)
             return
+        before = 0
+
+        def progress(sent_bytes: int) -> None:
+            nonlocal before
+            before, new_bytes = sent_bytes, sent_bytes - before
+            self._moved(part, sent_bytes, new_bytes)
+
         with source:
             self._vault.put(
                 self._upload_id,
@@ -230,18 +242,25 @@ class Conveyor:
                 source,
                 size_bytes=part.size_bytes,
                 sha256=part.sha256,
-                on_progress=lambda sent: self._moved(part, sent),
+                on_progress=progress,
             )
         failpoint("upload.sent")
 
-    def _moved(self, part: UploadPart, sent_bytes: int) -> None:
+    def _moved(self, part: UploadPart, sent_bytes: int, new_bytes: int) -> None:
         self._ledger.movement.sent(part.name, sent_bytes * part.content_size_bytes // part.size_bytes)
         self.stepped()
+        self._limits.pace.sent(new_bytes, on_step=self.stepped)
 
-    def stepped(self) -> None:
-        """For every block that moves, in any thread: ends the work when a stop is asked or the upload is cut."""
+    def _going_on_check(self) -> None:
         if self._cut or stopping():
             raise StopAskedError
+        self._limits.check()
+
+    def stepped(self) -> None:
+        """For every block that moves, in any thread: ends the work when a stop is asked, the upload is cut, or the
+        vault's time window has closed.
+        """
+        self._going_on_check()
         self._ledger.movement.stepped()
         if self._width == 1:  # in turn: nobody else is there to do it meanwhile
             self._ledger.renew_if_due()

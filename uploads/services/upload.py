@@ -30,6 +30,7 @@ from uploads.services.conveyor import Conveyor, Sealing
 from uploads.services.documents import study_info, study_map, study_metadata
 from uploads.services.identity import identity_ensure, identity_jwk
 from uploads.services.ledger import Ledger
+from uploads.services.limits import Limits
 from uploads.services.plan import EARLIER_REVISION, uploads_follow
 from uploads.services.stored import stored_object
 
@@ -114,7 +115,9 @@ class Upload:
         ledger = self._ledger
         ledger.load()
         width = option("UPLOAD.PARALLEL_FILES")
-        with Conveyor(ledger, vault=self._vault, upload_id=self._job.upload_id, width=width) as conveyor:
+        limits = Limits(self._job.vault, now=database_now())
+        upload_id = self._job.upload_id
+        with Conveyor(ledger, vault=self._vault, limits=limits, upload_id=upload_id, width=width) as conveyor:
             conveyor.run([part for part in ledger.waiting() if part.name.startswith("key-")], ())
             sealings = [*self._file_sealings(conveyor), *self._document_sealings(conveyor, DOCUMENTS)]
             conveyor.run(ledger.waiting(), sealings)

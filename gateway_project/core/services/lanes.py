@@ -72,6 +72,11 @@ def lane_healed(lane_id: int, *, now: datetime) -> None:
         alert_heal(f"lane:{Lane.objects.get(pk=lane_id).name}")
 
 
+def lane_wait(lane_id: int, *, until: datetime | None, now: datetime) -> None:
+    """Nothing begins in this lane before that moment, its next time window; None: the windows have changed."""
+    Lane.objects.filter(pk=lane_id).update(waits_until=until, changed_at=now)
+
+
 def lane_resume(lane: Lane, *, actor: str, now: datetime) -> None:
     """A person lets the lane try again at once: pause and hold are lifted, the circuit is half open."""
     with transaction.atomic():
