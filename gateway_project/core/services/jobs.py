@@ -174,8 +174,8 @@ def job_note(job: LeasedJob, **values: Any) -> None:
 def job_done(queue: Queue, job: LeasedJob, *, now: datetime, finish: Callable[[], None] | None = None) -> None:
     """Marks the job done together with `finish` (what the work's success writes), in one transaction."""
     with transaction.atomic():
-        if job.lane_id is not None:
-            lane_healed(job.lane_id, now=now)
+        if job.lane_id is not None and lane_healed(job.lane_id, now=now) > 1:
+            _places_restore(queue, job.lane_id)
         if finish is not None:
             finish()
         _transition(
@@ -191,6 +191,18 @@ def job_done(queue: Queue, job: LeasedJob, *, now: datetime, finish: Callable[[]
         )
         alert_heal(job_subject(job))
     job.refresh_from_db()
+
+
+def _places_restore(queue: Queue, lane_id: int) -> None:
+    """After an outage, what was tried meanwhile has its old place in the line.
+
+    A lane's fault puts a job at the end, so that one that the peer never takes cannot keep the others. That is also why
+    nothing is restored after a single fault: then the fault may have been that job's own.
+    """
+    waiting = queue.model_class()._default_manager.filter(
+        queue=queue.name, lane_id=lane_id, state=JobState.READY, attempts=0
+    )
+    waiting.exclude(error_code="").update(run_after=F("created_at"))
 
 
 def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) -> None:
