@@ -1,4 +1,4 @@
-"""A vault that is away for a weekend with studies waiting - 5,000 in `make soak`: all go out in order, without a stampede.
+"""A vault that is away for a weekend, 5,000 studies waiting in `make soak`: all go out in order, without a stampede.
 
 Time is passed in. One job's work is as short as it can be, the claim, the lane and every row are the real ones.
 """
