@@ -177,7 +177,7 @@ def test_a_stop_gives_the_attempt_back_and_what_arrived_is_kept(house: House, mo
 
 def test_the_lease_is_renewed_while_slow_files_move(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The vault takes no further block before the row has shown the one before."""
-    study = house.settled(instances=[1, 2], pixels=60_000)
+    study = house.settled(instances=[1, 2], pixels=200_000)
     monkeypatch.setattr(ledger, "LEASE_RENEWAL_SECONDS", -1.0)
     seen: list[int] = []
     shown = threading.Condition()
@@ -202,7 +202,7 @@ def test_the_lease_is_renewed_while_slow_files_move(house: House, monkeypatch: p
     house.drain()
     house.uploaded(study)
     assert seen == sorted(seen)
-    assert len(set(seen)) >= 5
+    assert len({done for done in seen if 0 < done < seen[-1]}) >= 3, "progress within the files"
 
 
 def test_no_thread_outlives_its_upload(house: House) -> None:
