@@ -8,6 +8,7 @@ import secrets
 import sqlite3 as system_sqlite
 import sys
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # https://sqlite.org/wal.html "the WAL-reset bug": fixed in 3.51.3 and in the two maintained branches below.
 WAL_FIXED = ((3, 51, 3),)
@@ -32,6 +33,16 @@ def sqlite_engine() -> str:
 def journal_mode(version: tuple[int, ...]) -> str:
     fixed = version[:3] >= WAL_FIXED[0] or version[2] >= WAL_FIXED_BRANCHES.get((version[0], version[1]), 1_000_000)
     return "WAL" if fixed else "DELETE"
+
+
+def time_zone_name() -> str:
+    """The machine's time zone: TZ, else what /etc/localtime points to, else UTC."""
+    linked = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    name = os.environ.get("TZ", "").lstrip(":") or linked
+    try:
+        return ZoneInfo(name).key if name else "UTC"
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return "UTC"
 
 
 def directory_private(path: Path) -> Path:

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.timezone import now
 
 from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
 from gateway_project.core.errors import JobFault
@@ -21,7 +22,7 @@ from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
 from uploads.services.pins import PinError, offer_fetch, pin_rows
 from uploads.services.stow_vaults import stow_vault_save
-from uploads.services.vaults import vault_client, vault_switch
+from uploads.services.vaults import vault_client, vault_switch, vault_way_set
 from uploads.stow_forms import STOW_WARNING, StowVaultForm
 
 
@@ -59,12 +60,17 @@ class VaultAdmin(AdministratorAdmin):
         "canary_proved_at",
         "deletion",
         "token_state",
+        "proxy_state",
         "demonstration",
         "lane",
         "created_at",
     )
     fieldsets = (
         (None, {"fields": ("name", "required", "enabled", *readonly_fields)}),
+        (
+            "When, how fast and which way",
+            {"fields": ("parallel_studies", "bytes_per_second", "windows", "ca", "new_proxy")},
+        ),
         (
             "Keys",
             {
@@ -79,7 +85,7 @@ class VaultAdmin(AdministratorAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Vault | None = None) -> Any:
         """A DICOMweb server has no keys."""
         fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets[:1] if obj is not None and obj.transport == Transport.STOW else fieldsets
+        return fieldsets[:-1] if obj is not None and obj.transport == Transport.STOW else fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Vault | None = None) -> tuple[str, ...]:
         """The demonstration vault is found again by its name at every start."""
@@ -88,6 +94,10 @@ class VaultAdmin(AdministratorAdmin):
     @admin.display(description="token")
     def token_state(self, vault: Vault) -> str:
         return "set" if vault.token else "not set"
+
+    @admin.display(description="proxy is")
+    def proxy_state(self, vault: Vault) -> str:
+        return "set" if vault.proxy else "not set"
 
     @admin.display(description="pinned keys")
     def pinned_keys(self, vault: Vault) -> str:
@@ -113,18 +123,19 @@ class VaultAdmin(AdministratorAdmin):
                 words = f"{vault}: canary {upload_id} was sent. Let the recipient open it, then enter the proof."
                 self.message_user(request, words, messages.SUCCESS)
 
-    def save_model(self, request: HttpRequest, obj: Vault, form: ModelForm, change: bool) -> None:
-        """The switch goes through its service: what is planned for the vault waits or flows with it."""
+    def save_model(self, request: HttpRequest, obj: Vault, form: VaultForm, change: bool) -> None:
+        """The switch and the way to the vault go through their services: what is planned for it waits or flows."""
         actor, enabled = actor_of(request.user), obj.enabled
-        changed = [name for name in form.changed_data if name not in ("enabled", *VaultForm.KEY_FIELDS)]
+        changed = [name for name in form.changed_data if name not in ("enabled", "new_proxy", *VaultForm.KEY_FIELDS)]
         if "enabled" in form.changed_data:
             obj.enabled = not enabled
         super().save_model(request, obj, form, change)
         if "enabled" in form.changed_data:
             vault_switch(obj, enabled=enabled, actor=actor)
             obj.refresh_from_db()
+        vault_way_set(obj, proxy=form.proxy_change(), actor=actor, now=now())
         if changed:
-            detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed}}
+            detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed if name != "ca"}}
             audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
         for words in keys_apply(obj, form.cleaned_data, actor=actor):
             self.message_user(request, f"Not done: {words}", messages.ERROR)
@@ -155,7 +166,7 @@ class StowVaultAdmin(AdministratorAdmin):
 
 class AttemptInline(admin.TabularInline):
     model = UploadAttempt
-    fields = ("number", "started_at", "ended_at", "result", "error_words", "files_sent", "bytes_sent")
+    fields = ("number", "upload_id", "started_at", "ended_at", "result", "error_words", "files_sent", "bytes_sent")
     readonly_fields = fields
     can_delete = False
     extra = 0
@@ -199,13 +210,15 @@ class UploadAttemptAdmin(ReadOnlyAdmin):
         "started_at",
         "ended_at",
         "result",
+        "error_code",
         "error_words",
         "files_sent",
         "bytes_sent",
+        "upload_id",
     )
     list_select_related = ("job",)
     list_filter = ("result",)
-    search_fields = ("=job__upload_id",)
+    search_fields = ("=upload_id",)
     ordering = ("-id",)
 
 

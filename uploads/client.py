@@ -5,15 +5,13 @@ Never logs, raises or shows the token, and never follows a redirect, so the toke
 
 import base64
 import binascii
-import contextlib
 import hashlib
-import ipaddress
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -21,9 +19,12 @@ from requests.auth import AuthBase
 from uploads.envelope.receipt import StoredFile
 from uploads.ports import UploadPage, UploadState, VaultDescription, VaultError, VerifyPage
 from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
+from uploads.ways import address_check, proxy_check
 
 API_VERSION = 1
 BLOCK_BYTES = 256 * 1024
+SLOWEST_BYTES_PER_SECOND = 8 * 1024.0
+"""A vault that takes less over a whole file is at fault; what a slow line still carries."""
 SMALL_ANSWER_BYTES = 64 * 1024
 LARGE_ANSWER_BYTES = 64 * 1024 * 1024  # the state of an upload of 100,000 files is about 14 MB
 
@@ -39,9 +40,11 @@ class VaultClient:
     """An `ArchivePort` over HTTP. One client may be shared by the threads of one process.
 
     `timeout_seconds` is the longest silence while sending, and the longest wait from the last byte sent to the last
-    byte of the answer; `connect_seconds` bounds connecting. `verify` is True, or the path of a CA bundle, or False
-    for tests only. Plain http is for loopback: anywhere else it would show the token to the network, so it raises
-    `insecure-address`. Proxies come from the environment, except for loopback.
+    byte of the answer; sending a body may take that and what it takes at `slowest_bytes_per_second`. `connect_seconds`
+    bounds connecting. `ca` is what alone is trusted (PEM text, or the path of a PEM file), empty for the well-known
+    authorities. Plain http is for loopback: anywhere else it would show the token to the network, so it raises
+    `insecure-address`. `proxy` is an address, with name and password if need be; without it proxies come from the
+    environment, and none is used for loopback.
     """
 
     def __init__(
@@ -51,21 +54,26 @@ class VaultClient:
         token: str | None,
         timeout_seconds: float = 300,
         connect_seconds: float = 10,
-        verify: bool | str = True,
+        slowest_bytes_per_second: float = SLOWEST_BYTES_PER_SECOND,
+        ca: str = "",
+        proxy: str | None = None,
     ) -> None:
         loopback = address_check(base_url)
         self._base_url = base_url.rstrip("/")
         self._timeout = (connect_seconds, timeout_seconds)
         self._session = requests.Session()
-        self._session.trust_env = not loopback
-        self._session.verify = verify
+        self._slowest = slowest_bytes_per_second
+        self._session.trust_env = not (loopback or proxy)
+        if proxy and not loopback:
+            proxy_check(proxy)
+            self._session.proxies = {"http": proxy, "https": proxy}
         self._session.auth = _Bearer(token)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update(
             {"Accept-Encoding": "identity", "User-Agent": f"gateway-vault-client/{API_VERSION}"}
         )
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, DeadlineAdapter(timeout_seconds))
+            self._session.mount(scheme, DeadlineAdapter(timeout_seconds, ca=ca))
 
     def __repr__(self) -> str:
         return f"VaultClient({self._base_url!r})"
@@ -135,7 +143,10 @@ class VaultClient:
             "Content-Type": "application/octet-stream",
             "Content-Digest": f"sha-256=:{base64.b64encode(binascii.unhexlify(sha256)).decode()}:",
         }
-        body = _Body(source, size_bytes=size_bytes, sha256=sha256, on_progress=on_progress)
+        allowed_seconds = self._timeout[1] + size_bytes / self._slowest
+        body = _Body(
+            source, size_bytes=size_bytes, sha256=sha256, on_progress=on_progress, allowed_seconds=allowed_seconds
+        )
         answer = self._request(
             "PUT",
             f"/v1/uploads/{upload_id}/{name}",
@@ -256,8 +267,15 @@ class _Body:
     """An iterable of known length, so that requests sends Content-Length and our block size, in constant memory."""
 
     def __init__(
-        self, source: BinaryIO, *, size_bytes: int, sha256: str, on_progress: Callable[[int], None] | None
+        self,
+        source: BinaryIO,
+        *,
+        size_bytes: int,
+        sha256: str,
+        on_progress: Callable[[int], None] | None,
+        allowed_seconds: float,
     ) -> None:
+        self._until = time.monotonic() + allowed_seconds
         self._source = source
         self._size_bytes = size_bytes
         self._sha256 = sha256
@@ -277,6 +295,8 @@ class _Body:
             if sent == self._size_bytes and digest.hexdigest() != self._sha256:
                 raise _source_changed()
             yield block
+            if time.monotonic() > self._until:
+                raise VaultError("timeout", "The vault takes the bytes too slowly; it is tried again.", lane_fault=True)
             if self._on_progress is not None:
                 self._on_progress(sent)
 
@@ -301,27 +321,6 @@ def _unexpected() -> VaultError:
         "Something answered that does not speak the vault's interface; check the address and any proxy on the way.",
         lane_fault=True,
     )
-
-
-def address_check(base_url: str) -> bool:
-    """Whether the address is this machine's own; VaultError for one that would show a secret or is none."""
-    parts = urlsplit(base_url)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
-        raise VaultError("address-invalid", "The address must be https://host/path and nothing more.", permanent=True)
-    loopback = parts.hostname == "localhost"
-    with contextlib.suppress(ValueError):  # a host name need not be an address
-        loopback = loopback or ipaddress.ip_address(parts.hostname).is_loopback
-    if parts.scheme == "http" and not loopback:
-        raise VaultError(
-            "insecure-address", "The address must begin with https:// (plain http: this machine only).", permanent=True
-        )
-    return loopback
 
 
 def _check(pattern: re.Pattern[str], value: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What an administrator enters about a vault's keys: each beside the fingerprint that its owner has told."""
+"""What an administrator may change of a vault: the way to it, and its keys, beside the fingerprint the owner told."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from uploads.ports import VaultError
 from uploads.services import pins
 from uploads.services.canary import canary_prove
 from uploads.services.vaults import vault_client
+from uploads.ways import way_check
 
 _FINGERPRINT = "As its owner told it, by another way than the one that the key came by."
 
@@ -24,8 +25,16 @@ def _text(label: str, help_text: str, *, rows: int = 0) -> forms.CharField:
 
 
 class VaultForm(forms.ModelForm):
-    """Nothing of it is shown back: every field is for one change, and empty afterwards."""
+    """What is entered for the proxy and the keys is never shown back: each is for one change, and empty afterwards."""
 
+    new_proxy = forms.CharField(
+        label="Proxy",
+        required=False,
+        max_length=300,
+        widget=forms.PasswordInput(render_value=False),
+        help_text="http://name:password@host:port. Kept encrypted and never shown; empty leaves it as it is, "
+        '"direct" takes it away. Without one, what the environment says (HTTPS_PROXY) holds.',
+    )
     canary_proof = _text("proof of the canary", "What the recipient's tool has shown.")
     new_recipient_key_id = _text("new recipient key: id", "It is fetched from the vault by this id.")
     new_recipient_fingerprint = _text("new recipient key: fingerprint", _FINGERPRINT)
@@ -45,6 +54,27 @@ class VaultForm(forms.ModelForm):
         "new_signing_fingerprint",
         "rotation_statement",
     )
+
+    class Meta:
+        model = Vault
+        fields = ("name", "required", "enabled", "parallel_studies", "bytes_per_second", "windows", "ca")
+
+    def proxy_change(self) -> str | None:
+        """The new address, "" to take it away, None to leave it."""
+        typed = str(self.cleaned_data.get("new_proxy", "")).strip()
+        return {"": None, "direct": ""}.get(typed, typed)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        for name, proxy, ca in (
+            ("new_proxy", self.proxy_change(), ""),
+            ("ca", None, str(self.cleaned_data.get("ca", ""))),
+        ):
+            try:
+                way_check(proxy=proxy, ca=ca)
+            except VaultError as error:
+                self.add_error(name, str(error))
+        return cleaned
 
     def clean_new_recovery_key(self) -> dict[str, Any] | None:
         return _jwk(self.cleaned_data["new_recovery_key"])

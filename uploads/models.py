@@ -9,8 +9,11 @@ from django.utils.timezone import now
 
 from gateway_project.core.models import Lane, LeasedJob
 from studies.models import Instance, StudyRevision
-from uploads.client import address_check
 from uploads.ports import VaultError
+from uploads.ways import address_check
+from uploads.windows import windows_parse
+
+SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 
 def new_upload_id() -> str:
@@ -27,6 +30,13 @@ class AuthKind(models.TextChoices):
     BASIC = "basic", "user name and password"
     BEARER = "bearer", "bearer token"
     OAUTH = "oauth", "OAuth client credentials"
+
+
+def windows_check(text: str) -> None:
+    try:
+        windows_parse(text)
+    except ValueError as error:
+        raise ValidationError(str(error), code="windows-invalid") from error
 
 
 class Vault(models.Model):
@@ -56,6 +66,27 @@ class Vault(models.Model):
     )
     enabled = models.BooleanField(default=True)
     demonstration = models.BooleanField(default=False, help_text="Its receipts never allow deletion.")
+    parallel_studies = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Studies sent to it at once; empty: as UPLOAD.PARALLEL_STUDIES says; 0: none."
+    )
+    bytes_per_second = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(SLOWEST_BYTES_PER_SECOND)],
+        help_text="The most that is sent to it in a second, in all; empty: no limit.",
+    )
+    windows = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[windows_check],
+        help_text="When it may be sent to, in this machine's time zone: 22:00-06:00, 12:30-13:30. Empty: always.",
+    )
+    ca = models.TextField(
+        blank=True,
+        help_text="Certificate authority that alone is trusted for it: PEM text, or the path of a PEM file. "
+        "Empty: the well-known ones.",
+    )
+    proxy = models.TextField(blank=True, editable=False, help_text="Encrypted address of a proxy; never shown.")
     lane = models.OneToOneField(Lane, on_delete=models.PROTECT, related_name="vault")
     created_at = models.DateTimeField(default=now)
     recipient_pinned_at = models.DateTimeField(default=now)
@@ -153,6 +184,7 @@ class UploadAttempt(models.Model):
 
     job = models.ForeignKey(UploadJob, on_delete=models.PROTECT, related_name="tries")
     claim_id = models.UUIDField(unique=True, editable=False)
+    upload_id = models.CharField(max_length=32, blank=True, help_text="What it was called at the vault.")
     number = models.PositiveIntegerField()
     started_at = models.DateTimeField(default=now)
     ended_at = models.DateTimeField(null=True, blank=True)

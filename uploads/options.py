@@ -1,11 +1,17 @@
 """Options of vaults and uploads."""
 
+from gateway_project.core.backoff import schedule_parse
 from gateway_project.core.option_types import Kind, Option
 
 DEFAULT_MESSAGE = (
     "Study uploaded from {AppName} {AppVersion}.\nReceived by {GatewayAeTitle} on DIMSE port {GatewayPort}.\n"
     "Source AE: {SourceAeTitle}."
 )
+
+
+def _schedule_check(steps: list[str]) -> None:
+    schedule_parse(steps)
+
 
 OPTIONS = (
     Option(
@@ -17,6 +23,30 @@ OPTIONS = (
         default=0,
         minimum=0,
         help="Attempts before an upload is given up; 0 = unlimited.",
+    ),
+    Option(
+        key="UPLOAD.RETRY_SCHEDULE",
+        kind=Kind.LIST,
+        default=["1m", "5m", "15m", "1h", "3h", "6h", "24h"],
+        check=_schedule_check,
+        help="Waits after each failed attempt (s, m, h, d); the last one is repeated, with up to 10 % more at random.",
+    ),
+    Option(
+        key="UPLOAD.PARALLEL_STUDIES",
+        kind=Kind.INT,
+        default=1,
+        minimum=0,
+        maximum=16,
+        help="Studies sent to one vault at once, where the vault has no figure of its own; 0 pauses them. "
+        "In all, no more than there are transfer workers (2).",
+    ),
+    Option(
+        key="UPLOAD.PARALLEL_FILES",
+        kind=Kind.INT,
+        default=2,
+        minimum=1,
+        maximum=4,
+        help="Files of one study that are sealed and sent at once; 1 = in turn.",
     ),
     Option(
         key="VAULT.HTTP_SECONDS", kind=Kind.FLOAT, default=300.0, minimum=1, help="Deadline of one request to a vault."

@@ -1,6 +1,6 @@
 """The upload queue, as the core's job machinery needs to know it."""
 
-from gateway_project.core.backoff import UPLOAD_SCHEDULE, schedule_delay
+from gateway_project.core.backoff import schedule_delay, schedule_parse
 from gateway_project.core.options import option
 from gateway_project.core.queues import TRANSFER_CLUSTER, Queue
 
@@ -20,8 +20,9 @@ QUEUE = Queue(
     model="uploads.UploadJob",
     run="uploads.tasks.upload_run",
     changed="uploads.tasks.upload_changed",
-    delay=lambda attempts: schedule_delay(attempts, schedule=UPLOAD_SCHEDULE),
+    delay=lambda attempts: schedule_delay(attempts, schedule=schedule_parse(option("UPLOAD.RETRY_SCHEDULE"))),
     max_attempts=lambda: option("UPLOAD.MAX_ATTEMPTS"),
     enabled=lambda: option("UPLOAD.ENABLED"),
     lease_seconds=lease_seconds,
+    limits="uploads.tasks.upload_limits",
 )

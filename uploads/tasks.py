@@ -1,16 +1,20 @@
 """The upload queue's work, rung for by the core: translates the vault's and the envelope's errors into job faults."""
 
+from datetime import datetime
+
 from django.db.models import Max
 from django.utils.timezone import now
 
 from gateway_project.core.errors import JobFault, StopAskedError
-from gateway_project.core.models import JobState
+from gateway_project.core.models import JobState, Lane
+from gateway_project.core.queues import LaneLimits
 from gateway_project.core.services.lanes import lane_pause
 from studies.dicom.spool import SpoolError
 from studies.selectors import store_open
 from uploads.envelope.errors import EnvelopeError
 from uploads.models import Transport, UploadAttempt, UploadJob
 from uploads.ports import DELIVERY, VaultError
+from uploads.services.limits import lane_limits
 from uploads.services.stow_upload import StowUpload
 from uploads.services.stow_vaults import stow_client
 from uploads.services.upload import Upload
@@ -55,12 +59,21 @@ def _fault(error: VaultError) -> JobFault:
     )
 
 
+def upload_limits(lane: Lane, now: datetime) -> LaneLimits:
+    """What the lane's vault allows at this moment."""
+    return lane_limits(lane, now=now)
+
+
 def upload_changed(job: UploadJob) -> None:
     """Keeps the attempts and the study's state in step with the job, inside the transaction of its transition."""
     if job.state == JobState.RUNNING and job.claim_id is not None:
         latest = UploadAttempt.objects.filter(job=job).aggregate(latest=Max("number"))["latest"] or 0
         UploadAttempt.objects.create(
-            job=job, claim_id=job.claim_id, number=latest + 1, started_at=job.started_at or now()
+            job=job,
+            claim_id=job.claim_id,
+            upload_id=job.upload_id,
+            number=latest + 1,
+            started_at=job.started_at or now(),
         )
     else:
         done = job.state == JobState.DONE

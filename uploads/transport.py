@@ -1,13 +1,14 @@
 """HTTP with deadlines that hold, and the one table from what went wrong there to `VaultError`."""
 
 import datetime as dt
+import io
 import json
 import re
 import socket
 import ssl
-import threading
 import time
 from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
 from typing import Any, ClassVar
 
 import requests
@@ -85,6 +86,41 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
 )
 
 
+class _AnswerStream(io.RawIOBase):
+    """An answer as it comes, waited for no longer than is left of its time: a slow peer's next byte buys it no more."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _AnswerSocket:
+    """What http.client makes a response from, with a deadline."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        self._sock = sock
+        self._until = until
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_AnswerStream(self._sock, self._until))
+
+
 class _Deadline:
     """Holds a connection to its deadlines: urllib3's own timeouts begin anew with every byte a slow peer lets
     through.
@@ -92,39 +128,29 @@ class _Deadline:
 
     deadline_seconds: ClassVar[float]
     sock: socket.socket | None
+    response_class: Any
 
     def connect(self) -> None:
+        self._answer_within(self.deadline_seconds)  # a proxy's answer to CONNECT
         super().connect()  # type: ignore[misc]
-        if self.sock is not None:
-            # urllib3 leaves the connect timeout in force while the body is sent
-            self.sock.settimeout(self.deadline_seconds)
+        self._sending()
+
+    def request(self, *args: Any, **keywords: Any) -> None:
+        self._sending()
+        super().request(*args, **keywords)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        expired = threading.Event()
-        timer = threading.Timer(self.deadline_seconds, _cut, (self.sock, expired))
-        timer.daemon = True
-        timer.start()
-        try:
-            response = super().getresponse()  # type: ignore[misc]
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            if expired.is_set():
-                raise TimeoutError from error
-            raise
-        finally:
-            timer.cancel()
-        if expired.is_set():  # cut in mid headers, which http.client takes for their end
-            response.close()
-            raise TimeoutError
-        return response
+        self._answer_within(self.deadline_seconds)
+        return super().getresponse()  # type: ignore[misc]
 
+    def _sending(self) -> None:
+        """The connect timeout, or what was left of the last answer's, would otherwise stay in force."""
+        if self.sock is not None:
+            self.sock.settimeout(self.deadline_seconds)
 
-def _cut(sock: socket.socket | None, expired: threading.Event) -> None:
-    expired.set()
-    if sock is not None:
-        try:
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            return  # already closed, which is what was wanted
+    def _answer_within(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self.response_class = lambda sock, **options: HTTPResponse(_AnswerSocket(sock, until), **options)  # type: ignore[arg-type]
 
 
 class DeadlineAdapter(HTTPAdapter):
@@ -132,7 +158,8 @@ class DeadlineAdapter(HTTPAdapter):
     sent.
     """
 
-    def __init__(self, deadline_seconds: float) -> None:
+    def __init__(self, deadline_seconds: float, *, ca: str = "") -> None:
+        self._context = ca_context(ca) if ca else None
         keywords = {"deadline_seconds": deadline_seconds}
         plain = type("_PlainConnection", (_Deadline, HTTPConnection), keywords)
         secure = type("_SecureConnection", (_Deadline, HTTPSConnection), keywords)
@@ -143,13 +170,39 @@ class DeadlineAdapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=8, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
-        super().init_poolmanager(*args, **keywords)
+        super().init_poolmanager(*args, **{**keywords, **self._trust()})
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **keywords)
+        manager = super().proxy_manager_for(*args, **{**keywords, **self._trust()})
         manager.pool_classes_by_scheme = self._pools
         return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        if self._context is None:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        else:  # the context alone says whom to trust; requests would add the well-known authorities
+            conn.cert_reqs = "CERT_REQUIRED"
+
+    def _trust(self) -> dict[str, Any]:
+        return {} if self._context is None else {"ssl_context": self._context}
+
+
+def ca_context(ca: str) -> ssl.SSLContext:
+    """TLS that trusts this authority and no other: PEM text, or the path of a PEM file. Raises `ca-invalid`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if "-----BEGIN" in ca:
+            context.load_verify_locations(cadata=ca)
+        else:
+            context.load_verify_locations(cafile=ca.strip())
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise VaultError(
+            "ca-invalid",
+            "The vault's certificate authority is neither PEM text nor a readable PEM file.",
+            permanent=True,
+        ) from error
+    return context
 
 
 def answer_read(response: requests.Response, *, limit: int, deadline_seconds: float) -> bytes:
@@ -212,6 +265,9 @@ def refusal_translate(response: requests.Response, *, deadline_seconds: float) -
 def failure_translate(error: Exception) -> VaultError:
     """Returns the error for a request without an answer: a fault of the lane, as nothing is known about the study."""
     chain = list(_chain(error))
+    if any(str(link).startswith("Tunnel connection failed: 407") for link in chain):
+        code, message, kind = _REFUSALS[407]
+        return VaultError(code, message, **kind)
     for kinds, code, message in _FAILURES:
         if any(isinstance(link, kinds) for link in chain):
             return VaultError(code, message, lane_fault=True)

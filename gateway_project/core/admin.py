@@ -21,7 +21,17 @@ from gateway_project.core.services.lanes import lane_pause, lane_resume
 
 @admin.register(Lane, site=site)
 class LaneAdmin(ReadOnlyAdmin):
-    list_display = ("title", "name", "max_parallel", "paused", "held", "faults", "open_until", "fault_words")
+    list_display = (
+        "title",
+        "name",
+        "max_parallel",
+        "paused",
+        "held",
+        "faults",
+        "open_until",
+        "waits_until",
+        "fault_words",
+    )
     list_filter = ("paused", "held")
     search_fields = ("name", "title")
     actions = ("pause", "resume")

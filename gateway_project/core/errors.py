@@ -1,5 +1,7 @@
 """Errors that the job machinery understands."""
 
+from datetime import datetime
+
 
 class GatewayError(Exception):
     """An error of ours: a stable code for programs, and words free of PHI that say what to do."""
@@ -42,6 +44,16 @@ class JobFault(GatewayError):  # noqa: N818 - a fault of the work or of the lane
         self.lane_fault = lane_fault or hard_stop
         self.hard_stop = hard_stop
         self.retry_after_seconds = retry_after_seconds
+
+
+class LaneWaitsError(GatewayError):
+    """Raised by work whose lane may not be used before `until`: its attempt is given back, and the lane waits."""
+
+    code = "lane-waits"
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__("the time window of this lane has closed; the work goes on in the next one")
+        self.until = until
 
 
 class StopAskedError(GatewayError):

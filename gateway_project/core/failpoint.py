@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import count
 
 
 def failpoint(name: str) -> None:
@@ -9,17 +10,16 @@ def failpoint(name: str) -> None:
 
     `GATEWAY_FAILPOINT=name:n` (n from 1). SIGKILL, so that no handler, flush or rollback runs.
     """
-    if _ARMED is not None and _ARMED[0] == name:
-        _ARMED[1] -= 1
-        if _ARMED[1] <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    if _ARMED is not None and _ARMED[0] == name and next(_ARMED[1]) <= 1:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _armed(setting: str) -> list | None:  # type: ignore[type-arg]
+def _armed(setting: str) -> tuple[str, "count[int]"] | None:
+    """The place, and the passes that are left: one step of a counter each, which threads may share."""
     if not setting:
         return None
-    name, _, count = setting.partition(":")
-    return [name, int(count or 1)]
+    name, _, passes = setting.partition(":")
+    return name, count(int(passes or 1), -1)
 
 
 _ARMED = _armed(os.environ.get("GATEWAY_FAILPOINT", ""))

@@ -12,7 +12,8 @@ class Lane(models.Model):
 
     Circuit: closed -> (a lane fault) open until `open_until` -> one trial job -> closed, or open for longer.
     `held`: open until a person resumes it, because no retry mends what is wrong (another key, a refused token).
-    `paused`: a person stopped it. All three keep the jobs, which cost no attempt while they wait.
+    `paused`: a person stopped it. `waits_until`: outside its time window. All keep the jobs, which cost no attempt
+    while they wait.
     """
 
     name = models.CharField(max_length=80, unique=True)
@@ -24,6 +25,7 @@ class Lane(models.Model):
     faults = models.PositiveIntegerField(default=0, help_text="Lane faults in a row.")
     fault_code = models.CharField(max_length=64, blank=True)
     fault_words = models.CharField(max_length=400, blank=True)
+    waits_until = models.DateTimeField(null=True, blank=True, help_text="Its time window begins then.")
     changed_at = models.DateTimeField(default=now)
 
     def __str__(self) -> str:

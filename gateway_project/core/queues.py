@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
@@ -9,10 +10,18 @@ from django.utils.module_loading import import_string
 from gateway_project.core.options import option
 
 if TYPE_CHECKING:
-    from gateway_project.core.models import LeasedJob
+    from gateway_project.core.models import Lane, LeasedJob
 
 CONTROL_CLUSTER = "control"
 TRANSFER_CLUSTER = "transfer"
+
+
+@dataclass(frozen=True)
+class LaneLimits:
+    """What a lane allows at one moment: so many jobs under way at once, and none before `waits_until`."""
+
+    max_parallel: int
+    waits_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,7 @@ class Queue:
 
     `run` is the dotted name of `run(job)`, which raises JobFault; `changed` that of `changed(job)`, which is called
     inside the transaction of every transition of a job, so that what is derived from jobs is never behind them.
+    `limits`, if any, is that of `limits(lane, now) -> LaneLimits`, asked inside the claim under the lane's lock.
     """
 
     name: str
@@ -32,6 +42,7 @@ class Queue:
     max_attempts: Callable[[], int]
     enabled: Callable[[], bool] = lambda: True
     lease_seconds: Callable[[], float] = lambda: option("QUEUE.LEASE_SECONDS")
+    limits: str = ""
 
     def model_class(self) -> "type[LeasedJob]":
         from django.apps import apps
@@ -40,6 +51,12 @@ class Queue:
 
     def run_function(self) -> Callable[[Any], None]:
         return import_string(self.run)
+
+    def lane_limits(self, lane: "Lane", *, now: datetime) -> LaneLimits:
+        if not self.limits:
+            return LaneLimits(lane.max_parallel)
+        limits: LaneLimits = import_string(self.limits)(lane, now)
+        return limits
 
     def changed_function(self) -> Callable[[Any], None]:
         return import_string(self.changed)

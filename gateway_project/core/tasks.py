@@ -11,7 +11,7 @@ from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from gateway_project.core.clock import database_now
-from gateway_project.core.errors import JobFault, LeaseLostError, StopAskedError
+from gateway_project.core.errors import JobFault, LaneWaitsError, LeaseLostError, StopAskedError
 from gateway_project.core.logs import correlation_new
 from gateway_project.core.models import JobState, LeasedJob
 from gateway_project.core.processes import stopping
@@ -19,6 +19,7 @@ from gateway_project.core.queues import REGISTRY, Queue
 from gateway_project.core.services import jobs
 from gateway_project.core.services.audit import audit_seal_due
 from gateway_project.core.services.bell import ring
+from gateway_project.core.services.lanes import lane_wait
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def run_one(queue: Queue, job: LeasedJob) -> bool:
         queue.run_function()(job)
     except LeaseLostError:
         logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
+    except LaneWaitsError as waits:
+        _write(partial(_lane_closed, queue, job, waits), job)
     except StopAskedError:
         going_on = False
         _write(partial(jobs.job_give_back, queue, job, now=database_now()), job)
@@ -75,6 +78,12 @@ def run_one(queue: Queue, job: LeasedJob) -> bool:
         logger.info("job ended", extra={"job": jobs.job_subject(job)})
     close_old_connections()
     return going_on
+
+
+def _lane_closed(queue: Queue, job: LeasedJob, waits: LaneWaitsError) -> None:
+    jobs.job_give_back(queue, job, now=database_now())
+    if job.lane_id is not None:
+        lane_wait(job.lane_id, until=waits.until, now=database_now())
 
 
 def _write(write: Callable[[], None], job: LeasedJob) -> None:

@@ -9,9 +9,9 @@ from django.utils.timezone import localtime
 
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.options import option
-from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble
+from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
 from gateway_project.wiring.timeline import Entry, study_timeline
-from gateway_project.wiring.words import count_words, duration_words, person_words
+from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
 from studies.models import Series, Study, StudyState
 from studies.selectors import (
     StudyPage,
@@ -154,6 +154,10 @@ def studies_summary(now: datetime) -> Summary:
     troubles += [_alert_trouble(alert) for alert in alerts_unacknowledged(SHOWN) if alert.key not in lane_keys]
     troubles += [_study_trouble(study) for study in failed]
     sentence, detail = _today(counts)
+    waits = [
+        f"{lane.title} waits until {clock_words(lane.waits_until)}." for lane in lanes_waiting(now) if lane.waits_until
+    ]
+    detail = " ".join(filter(None, (detail, *waits)))
     if not troubles and not counts and not studies_any():
         return Summary(tone="run", sentence="Ready. No study has arrived yet.")
     if not troubles:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway_project.core.models import AuditEvent, AuditEventType, JobState, Lane
 from gateway_project.core.selectors import audit_tail_of
-from gateway_project.wiring.words import actor_words, count_words, duration_words, size_words
+from gateway_project.wiring.words import actor_words, clock_words, count_words, duration_words, size_words
 from studies.models import Study, StudyRevision
 from studies.selectors import quiet_words, study_arrivals
 from uploads.models import Transport, UploadAttempt, UploadJob
@@ -175,4 +175,6 @@ def _lane_waits(lane: Lane, now: datetime) -> tuple[str, datetime | None]:
         return "The way to the vault is paused by a person.", None
     if lane.open_until is not None and lane.open_until > now:
         return f"The way to the vault rests after a fault: {lane.fault_words}", lane.open_until
+    if lane.waits_until is not None and lane.waits_until > now:
+        return f"The way to the vault waits until {clock_words(lane.waits_until)}: its time window.", lane.waits_until
     return "", None

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.utils.timezone import localtime
+
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 NO_BREAK = "\u00a0"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -31,6 +33,11 @@ def duration_words(seconds: float) -> str:
             rest = seconds % unit // next_unit
             return f"{seconds // unit} {name} {rest} {next_name}" if rest else f"{seconds // unit} {name}"
     return f"{seconds} s"
+
+
+def clock_words(moment: datetime) -> str:
+    """`22:00` by the clock on the wall here."""
+    return f"{localtime(moment):%H:%M}"
 
 
 def ago_words(moment: datetime, now: datetime) -> str:

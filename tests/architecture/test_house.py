@@ -101,7 +101,8 @@ def task_paths() -> dict[str, str]:
     """Every dotted name that the linter cannot see, with the module that holds it."""
     paths = {bell.DRAIN: "gateway_project.core.services.bell", bell.TICK: "gateway_project.core.services.bell"}
     for queue in REGISTRY.queues.values():
-        paths[queue.run] = paths[queue.changed] = app_of(queue.model.split(".")[0]) + ".queue"
+        for named in filter(None, (queue.run, queue.changed, queue.limits)):
+            paths[named] = app_of(queue.model.split(".")[0]) + ".queue"
     for periodic in REGISTRY.periodics.values():
         paths[periodic.function] = periodic.function
     return paths

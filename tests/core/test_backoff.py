@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from gateway_project.core.backoff import UPLOAD_SCHEDULE, cubic_delay, schedule_delay
+from gateway_project.core.backoff import cubic_delay, schedule_delay, schedule_parse
+
+UPLOAD_SCHEDULE = schedule_parse(["1m", "5m", "15m", "1h", "3h", "6h", "24h"])
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,13 @@ def test_last_step_is_repeated_with_jitter_that_only_adds() -> None:
 
 def test_cubic_wait() -> None:
     assert [cubic_delay(n, coefficient_seconds=10) for n in (0, 1, 2, 3)] == [10, 10, 80, 270]
+
+
+def test_a_schedule_is_read_in_units() -> None:
+    assert schedule_parse(["90s", "5m", "3h", "2d"]) == (90, 300, 10_800, 172_800)
+
+
+@pytest.mark.parametrize("steps", [[], ["5"], ["m"], ["-1m"], ["1m", "soon"], ["1.5h"], ["1m 5m"], ["9999999s"]])
+def test_a_schedule_that_cannot_be_read_is_refused(steps: list[str]) -> None:
+    with pytest.raises(ValueError, match="such as 30s"):
+        schedule_parse(steps)

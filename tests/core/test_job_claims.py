@@ -2,11 +2,17 @@
 
 import contextlib
 import threading
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
+from gateway_project.core.errors import LaneWaitsError
 from gateway_project.core.models import Alert, JobState, Lane
+from gateway_project.core.queues import LaneLimits
 from gateway_project.core.services import jobs
+from gateway_project.core.services.lanes import lane_wait
+from gateway_project.core.tasks import run_one
 from tests.core.job_rows import NOW, QUEUE, after, claim, claimed, fresh, hooked, job_row, job_rows, lane_row, together
 from uploads.models import UploadJob
 
@@ -177,3 +183,41 @@ def test_claim_that_is_not_committed_yet_counts_for_the_lane_s_cap() -> None:
     with hooked(changed=wait):
         together(lambda: got.append(claim()), second)
     assert len(got) == 1
+
+
+def test_a_lane_that_waits_for_its_window_is_left_alone_until_then() -> None:
+    lane = lane_row()
+    job_row(lane=lane)
+    lane_wait(lane.pk, until=after(100), now=NOW)
+    assert claim() is None
+    assert not jobs.jobs_ready(QUEUE, now=after(99)).exists()
+    assert jobs.job_claim(QUEUE, now=after(100)) is not None
+
+
+def limits(lane: Lane, now: datetime) -> LaneLimits:
+    return LaneLimits(2, after(100) if lane.name == "shut" else None)
+
+
+def test_limits_of_the_queues_own_are_asked_inside_the_claim() -> None:
+    limited = replace(QUEUE, limits="tests.core.test_job_claims.limits")
+    shut, lane = lane_row("shut"), lane_row("open")
+    job_rows(1, lane=shut)
+    job_rows(3, lane=lane)
+    claims = [jobs.job_claim(limited, now=NOW) for _ in range(4)]
+    assert [job.lane_id if job else None for job in claims] == [lane.pk, lane.pk, None, None]
+    shut.refresh_from_db()
+    assert shut.waits_until == after(100)
+
+
+def test_work_whose_window_closes_is_given_back_and_its_lane_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_project.core.tasks.close_old_connections", lambda: None)  # the test's own transaction
+    row = job_row(lane=lane_row())
+
+    def close(_job: UploadJob) -> None:
+        raise LaneWaitsError(after(9000))
+
+    with hooked(run=close):
+        assert run_one(QUEUE, claimed()), "other lanes go on"
+    row = fresh(row)
+    assert (row.state, row.attempts, row.error_code) == (JobState.READY, 0, "")
+    assert Lane.objects.get(pk=row.lane_id).waits_until == after(9000)

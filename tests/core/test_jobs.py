@@ -268,3 +268,29 @@ def test_claims_ends_and_retries_of_one_study_and_lane_wait_in_one_order() -> No
     with hooked(changed=lock):
         together(*[work] * 4)
     assert set(UploadJob.objects.values_list("state", flat=True)) == {JobState.DONE}
+
+
+def test_after_an_outage_what_was_tried_meanwhile_has_its_old_place() -> None:
+    lane = lane_row()
+    first, second, third = job_rows(3, lane=lane, created_at=NOW)
+    for at in (1, 100):
+        jobs.job_failed(QUEUE, jobs.job_claim(QUEUE, now=after(at)), lane_gone(), now=after(at))
+    trial = jobs.job_claim(QUEUE, now=after(200))
+    assert trial.pk == third.pk
+    jobs.job_done(QUEUE, trial, now=after(201))
+    assert [jobs.job_claim(QUEUE, now=after(202)).pk for _ in range(2)] == [first.pk, second.pk]
+
+
+def test_a_job_that_alone_makes_the_lane_fail_stays_behind_the_others() -> None:
+    lane = lane_row()
+    poison, *others = job_rows(3, lane=lane, created_at=NOW)
+    jobs.job_failed(QUEUE, jobs.job_claim(QUEUE, now=after(1)), lane_gone(), now=after(1))
+    for number, other in enumerate(others):
+        job = jobs.job_claim(QUEUE, now=after(100 + number))
+        assert job.pk == other.pk
+        jobs.job_done(QUEUE, job, now=after(100 + number))
+    assert jobs.job_claim(QUEUE, now=after(200)).pk == poison.pk
+
+
+def lane_gone() -> JobFault:
+    return JobFault("Nobody answers.", code="gone", lane_fault=True)

@@ -29,6 +29,7 @@ DISPATCH_POINTS = ("settle.stamped", "settle.committed", "dispatch.planned", "di
 PASSES = FILES + 4
 UPLOAD_POINTS = {
     "upload.sealed": FILES,
+    "upload.durable": PASSES,
     "upload.staged": PASSES,
     "upload.sent": PASSES,
     "upload.confirmed": PASSES,
@@ -261,6 +262,7 @@ def test_killed_worker_leaves_nothing_undone_or_done_twice(house: House, tmp_pat
 
 LATER = [
     ("upload.sealed", 2),
+    ("upload.durable", 3),
     ("upload.staged", 2),
     ("upload.sent", 3),
     ("upload.staged", PASSES),

@@ -10,7 +10,7 @@ from gateway_project.core.services.jobs import jobs_expire
 from tests.uploads.upload_house import House
 from uploads.models import UploadJob
 from uploads.queue import QUEUE
-from uploads.services import upload as upload_module
+from uploads.services import conveyor, ledger, upload
 
 
 def at_call(number: int, action: Callable[[], None]) -> Callable[[int, str], None]:
@@ -36,6 +36,12 @@ def raising(error: BaseException) -> Callable[[], None]:
     return action
 
 
+def at_failpoints(monkeypatch: pytest.MonkeyPatch, action: Callable[[str], None]) -> None:
+    """Calls it with the name of each step of ours that is passed, in whatever thread that is."""
+    for module in (upload, ledger, conveyor):
+        monkeypatch.setattr(module, "failpoint", action)
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours runs after it."""
 
@@ -51,7 +57,7 @@ def killed_at(house: House, failpoint: str, monkeypatch: pytest.MonkeyPatch, *, 
                 raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(upload_module, "failpoint", die)
+        at_failpoints(patched, die)
         with pytest.raises(Killed):
             house.drain()
     UploadJob.objects.filter(state=JobState.RUNNING).update(lease_until=now())

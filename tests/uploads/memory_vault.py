@@ -5,6 +5,7 @@ import datetime as dt
 import hashlib
 import io
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -47,10 +48,12 @@ class MemoryVault:
     before: Callable[[int, str], None] = lambda _number, _call: None
     after: Callable[[int, str], None] = lambda _number, _call: None
     receipt_changed: Callable[[str], str] = lambda receipt: receipt
+    counting: threading.Lock = field(default_factory=threading.Lock)
 
     def _called(self, call: str, effect: Callable[[], Any]) -> Any:
-        self.calls.append(call)
-        number = len(self.calls)
+        with self.counting:
+            self.calls.append(call)
+            number = len(self.calls)
         self.before(number, call)
         answer = effect()
         self.after(number, call)

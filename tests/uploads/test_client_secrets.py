@@ -1,6 +1,5 @@
 """The token stays with the vault it belongs to: addresses, redirects, certificates, logs, cookies."""
 
-import datetime as dt
 import hashlib
 import io
 import json
@@ -11,10 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.uploads.certificates import certificate_write
 from tests.uploads.scripted_server import answer, scripted
 from uploads.client import VaultClient
 from uploads.ports import VaultError
@@ -81,25 +78,7 @@ def test_no_cookie_and_no_netrc_is_ever_sent(tmp_path: Path, monkeypatch: pytest
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate for `localhost` only, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(pem + built.public_bytes(serialization.Encoding.PEM))
-    return path
+    return certificate_write(tmp_path_factory.mktemp("tls") / "server.pem")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +106,7 @@ def test_c09_certificates(certificate: Path, host: str, trusted: bool, code: str
         client = VaultClient(
             f"https://{host}:{listener.getsockname()[1]}",
             token=TOKEN,
-            verify=str(certificate) if trusted else True,
+            ca=str(certificate) if trusted else "",
             timeout_seconds=5,
         )
         if code is None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pytest
 
 from studies.dicom.spool import SpoolError
-from uploads.envelope.receipt import StoredFile
+from uploads.models import UploadPart
 from uploads.services import staging as staging_module
 from uploads.services.staging import Staging
 
@@ -30,13 +30,17 @@ def staging(folder: Path) -> Staging:
     return made
 
 
-def fill(sink: BinaryIO) -> StoredFile:
+def fill(sink: BinaryIO) -> UploadPart:
     sink.write(CONTENT)
-    return StoredFile("file-00001.gve", len(CONTENT), SHA256)
+    return UploadPart(name="file-00001.gve", size_bytes=len(CONTENT), sha256=SHA256)
+
+
+def write(staging: Staging) -> None:
+    staging.keep([staging.write(fill)])
 
 
 def test_what_was_written_bears_its_hash_and_is_ours_alone(staging: Staging, folder: Path) -> None:
-    assert staging.write(fill).size_bytes == len(CONTENT)
+    write(staging)
     (file,) = folder.iterdir()
     assert (file.name, file.read_bytes()) == (SHA256, CONTENT)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -54,7 +58,7 @@ def test_it_is_synced_before_it_has_its_name(staging: Staging, folder: Path, mon
         synced(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    staging.write(fill)
+    write(staging)
     assert seen == [[".part"], [""]], "the file under its first name, then the folder that holds its last one"
 
 
@@ -67,7 +71,7 @@ def test_the_folder_itself_survives_a_power_cut(folder: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
 def test_a_write_that_fails_leaves_nothing(staging: Staging, folder: Path, error: BaseException) -> None:
-    def failing(sink: BinaryIO) -> StoredFile:
+    def failing(sink: BinaryIO) -> UploadPart:
         sink.write(CONTENT)
         raise error
 
@@ -77,7 +81,7 @@ def test_a_write_that_fails_leaves_nothing(staging: Staging, folder: Path, error
 
 
 def test_prepare_keeps_what_has_a_row_and_removes_the_rest(staging: Staging, folder: Path) -> None:
-    staging.write(fill)
+    write(staging)
     (folder / "0123456789abcdef.part").write_bytes(b"cut")
     (folder / ("b" * 64)).write_bytes(b"killed before its row")
     staging.prepare({SHA256})
@@ -85,9 +89,9 @@ def test_prepare_keeps_what_has_a_row_and_removes_the_rest(staging: Staging, fol
 
 
 def test_removing_and_clearing_may_be_repeated(staging: Staging, folder: Path) -> None:
-    staging.write(fill)
+    write(staging)
     for _again in range(2):
-        staging.remove(SHA256)
+        staging.remove([SHA256])
     assert staging.open(SHA256) is None
     for _again in range(2):
         staging.clear()
@@ -100,7 +104,7 @@ def test_an_upload_id_never_leads_out_of_the_folder_of_another(tmp_path: Path, s
     first, second = Staging("a" * 32), Staging("b" * 32)
     first.prepare(set())
     second.prepare(set())
-    first.write(fill)
+    write(first)
     second.clear()
     with first.open(SHA256) as stream:
         assert stream.read() == CONTENT
@@ -115,7 +119,7 @@ def test_a_failing_disk_has_a_code_and_words(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(SpoolError) as raised:
-        staging.write(fill)
+        write(staging)
     assert (raised.value.code, raised.value.permanent) == (code, permanent)
     assert str(folder) not in str(raised.value)
     assert list(folder.iterdir()) == []

@@ -7,13 +7,12 @@ import pytest
 from gateway_project.core.models import Alert, AuditEvent, JobState, Lane, Severity
 from gateway_project.wiring import pipeline
 from studies.models import Study
-from tests.uploads.faults import Killed, at_call, at_name, killed_at, raising
+from tests.uploads.faults import Killed, at_call, at_failpoints, at_name, killed_at, raising
 from tests.uploads.memory_vault import MemoryVault, lane_error
 from tests.uploads.upload_house import House, staged
 from uploads.envelope.keys import jwk_from_key, key_generate
 from uploads.envelope.receipt import receipt_sign
 from uploads.models import UploadJob
-from uploads.services import upload as upload_module
 
 pytestmark = pytest.mark.django_db
 CALLS = 11  # describe, recipient key, key document, three files, metadata, info, map, commit; one more to be sure
@@ -259,7 +258,9 @@ def test_a_commitment_that_was_written_is_sent_again_and_nothing_else(
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-@pytest.mark.parametrize("failpoint", ["upload.sealed", "upload.staged", "upload.sent", "upload.confirmed"])
+@pytest.mark.parametrize(
+    "failpoint", ["upload.sealed", "upload.durable", "upload.staged", "upload.sent", "upload.confirmed"]
+)
 def test_killed_between_two_steps_the_study_still_arrives_once(
     house: House, monkeypatch: pytest.MonkeyPatch, failpoint: str, passes: int
 ) -> None:
@@ -280,7 +281,7 @@ def test_killed_around_the_commitment_nothing_is_done_twice(
     study = house.settled()
     if failpoint == "upload.done":
         with monkeypatch.context() as patched:
-            patched.setattr(upload_module, "failpoint", lambda name: raising(Killed())() if name == failpoint else None)
+            at_failpoints(patched, lambda name: raising(Killed())() if name == failpoint else None)
             with pytest.raises(Killed):
                 house.drain()
     else:

@@ -7,12 +7,12 @@ from gateway_project.core.errors import LeaseLostError
 from gateway_project.core.models import AuditEvent, JobState
 from gateway_project.core.services.jobs import jobs_expire
 from gateway_project.core.tasks import run_one
-from tests.uploads.faults import at_name, raising
+from tests.uploads.faults import at_failpoints, at_name, raising
 from tests.uploads.memory_vault import lane_error
 from tests.uploads.upload_house import House
 from uploads.models import UploadJob, UploadPart
 from uploads.queue import QUEUE
-from uploads.services import upload as upload_module
+from uploads.services import conveyor, ledger
 from uploads.services.upload import Upload
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def test_a_stop_between_files_gives_the_attempt_back(house: House, monkeypatch: 
     house.vault_row()
     study = house.settled(instances=range(1, 4))
     asked: list[bool] = []
-    monkeypatch.setattr(upload_module, "stopping", lambda: bool(asked))
+    monkeypatch.setattr(conveyor, "stopping", lambda: bool(asked))
     house.vault.after = at_name("put file-00001", lambda: asked.append(True))
     run_one(QUEUE, house.claim())
     job = house.job(study)
@@ -49,7 +49,7 @@ def test_a_stop_in_the_middle_of_a_large_file_does_not_wait_for_its_end(
         asks[0] += 1
         return asks[0] > 6
 
-    monkeypatch.setattr(upload_module, "stopping", stopping)
+    monkeypatch.setattr(conveyor, "stopping", stopping)
     run_one(QUEUE, house.claim())
     job = house.job(study)
     assert (job.state, job.attempts) == (JobState.READY, 0)
@@ -113,15 +113,15 @@ def test_a_worker_that_lost_its_lease_does_not_disturb_the_one_at_work(house: Ho
 def test_the_lease_is_renewed_while_a_slow_file_moves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.vault_row()
     house.settled(instances=[1], pixels=100_000)
-    monkeypatch.setattr(upload_module, "LEASE_RENEWAL_SECONDS", -1.0)
+    monkeypatch.setattr(ledger, "LEASE_RENEWAL_SECONDS", -1.0)
     seen: list[int] = []
-    renewed = upload_module.job_progress
+    renewed = ledger.job_progress
 
     def job_progress(*arguments: object, **values: int) -> None:
         seen.append(values["done"])
         renewed(*arguments, **values)
 
-    monkeypatch.setattr(upload_module, "job_progress", job_progress)
+    monkeypatch.setattr(ledger, "job_progress", job_progress)
     house.drain()
     assert len(set(seen)) > 4, "progress within the file"
     assert seen == sorted(seen)
@@ -136,7 +136,9 @@ def test_the_lease_outlives_the_longest_wait_for_an_answer(house: House, monkeyp
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-@pytest.mark.parametrize("failpoint", ["upload.sealed", "upload.staged", "upload.sent", "upload.confirmed"])
+@pytest.mark.parametrize(
+    "failpoint", ["upload.sealed", "upload.durable", "upload.staged", "upload.sent", "upload.confirmed"]
+)
 def test_between_any_two_steps_a_lost_lease_ends_the_writing(
     house: House, monkeypatch: pytest.MonkeyPatch, failpoint: str, passes: int
 ) -> None:
@@ -154,7 +156,7 @@ def test_between_any_two_steps_a_lost_lease_ends_the_writing(
                 rows.append(state_of_everything())
 
     with monkeypatch.context() as patched:
-        patched.setattr(upload_module, "failpoint", lose)
+        at_failpoints(patched, lose)
         with pytest.raises(LeaseLostError):
             Upload(late, vault=house.vault, store=house.store).run()
     assert [state_of_everything()] == rows

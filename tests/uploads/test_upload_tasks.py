@@ -62,6 +62,46 @@ def test_the_vaults_own_wait_is_honoured(house: House) -> None:
     assert 8900 < (row.lane.open_until - now()).total_seconds() <= 9000
 
 
+def test_failed_attempts_wait_as_the_schedule_says_and_end_at_the_most_allowed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_UPLOAD__RETRY_SCHEDULE", "2m,3h")
+    monkeypatch.setenv("GATEWAY_UPLOAD__MAX_ATTEMPTS", "4")
+    house.vault_row()
+    study = house.settled()
+    house.vault.before = lambda _number, call: (
+        raising(VaultError("body-incomplete", "Again."))() if "map" in call else None
+    )
+    waits = []
+    for _attempt in range(4):
+        UploadJob.objects.update(run_after=now())
+        house.drain(limit=2)
+        job = house.job(study)
+        waits.append((job.state, round((job.run_after - job.ended_at).total_seconds())))
+    assert [wait for state, wait in waits[:3] if state == JobState.READY][:1] == [120]
+    assert all(10_800 <= wait <= 10_800 * 1.1 for _state, wait in waits[1:3])
+    study.refresh_from_db()
+    assert (waits[3][0], study.state) == (JobState.PARKED, "failed_permanent")
+    house.vault.before = lambda _number, _call: None
+    assert pipeline.retry(study.pk, actor="user:anna") == 1
+    house.drain()
+    house.uploaded(study)
+    assert pipeline.retry(study.pk, actor="user:anna") == 0, "only from the two failed states"
+
+
+def test_an_attempt_keeps_the_upload_id_it_was_made_under(house: House) -> None:
+    house.vault_row()
+    study = house.settled()
+    first = house.job(study).upload_id
+    house.vault.uploads[first] = {"file-00001.gve": b"sealed before a restore"}
+    house.drain()
+    house.drain_later()
+    house.uploaded(study)
+    second = house.job(study).upload_id
+    tries = UploadAttempt.objects.order_by("number")
+    assert [(t.upload_id, t.result) for t in tries] == [(first, "failed"), (second, "done")]
+
+
 def test_a_vault_that_was_switched_off_gets_nothing_more(house: House) -> None:
     """Also if only its row was changed: what is planned waits, at no cost, until it is switched on again."""
     row = house.vault_row()

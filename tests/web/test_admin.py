@@ -1,5 +1,7 @@
 """The admin: every model of ours, for administrators only, nothing to change that must not be changed."""
 
+from datetime import timedelta
+
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
@@ -11,7 +13,7 @@ from django.utils.timezone import now
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
 from gateway_project.core.models import Alert, AuditEvent, AuditSeal, ConfigOverride, JobState, Lane, Lease
 from gateway_project.core.packages import package_is_ours
-from gateway_project.core.secrets import secret_encrypt
+from gateway_project.core.secrets import secret_decrypt, secret_encrypt
 from network.models import AssociationRecord, LocalAE, RemoteAE
 from studies.models import QuarantinedObject, SourcePolicy, Study
 from tests.web.factories import (
@@ -27,6 +29,7 @@ from tests.web.factories import (
 from uploads.models import StowVault, UploadJob, UploadPart, Vault
 
 pytestmark = pytest.mark.django_db
+PROXY = "http://anna:MARKED-secret@proxy.example.org:3128"
 HIDDEN = {"configversion"}  # one counter row
 EDITED = (LocalAE, RemoteAE, SourcePolicy, StowVault)  # rows that administrators make, change and remove here
 MODELS = sorted(
@@ -158,6 +161,32 @@ def test_vault_takes_a_switch_and_keeps_its_pins(administrator) -> None:
     details = [event.detail for event in AuditEvent.objects.filter(subject=f"vault:{vault.pk}")]
     assert {"action": "vault changed", "name": "nord"} in details
     assert len(details) == 2
+
+
+def test_vaults_limits_and_way_are_changed_and_its_proxy_is_never_shown(administrator, settings, tmp_path) -> None:
+    settings.DATA_DIR = tmp_path
+    vault = vault_make("north")
+    Lane.objects.filter(pk=vault.lane_id).update(waits_until=vault.created_at + timedelta(days=900))
+    page = address(Vault, "change", vault.pk)
+    kept = {"name": "north", "enabled": "on", "required": "on"}
+    way = {"windows": "22:00-06:00", "bytes_per_second": "50000", "parallel_studies": "2", "new_proxy": PROXY}
+    assert administrator.post(page, kept | way).status_code == 302
+    after = Vault.objects.select_related("lane").get(pk=vault.pk)
+    assert (after.windows, after.bytes_per_second, after.parallel_studies) == ("22:00-06:00", 50_000, 2)
+    assert secret_decrypt(after.proxy) == PROXY
+    assert after.lane.waits_until is None, "its windows are asked anew"
+    shown = administrator.get(page).content.decode()
+    assert "MARKED" not in shown + str(list(AuditEvent.objects.values()))
+    for name, bad in (
+        ("windows", "at night"),
+        ("bytes_per_second", "5"),
+        ("ca", "/nowhere"),
+        ("new_proxy", "nonsense"),
+    ):
+        answer = administrator.post(page, kept | way | {name: bad})
+        assert name in answer.context["adminform"].form.errors
+    assert administrator.post(page, kept | {"new_proxy": "direct"}).status_code == 302
+    assert Vault.objects.get(pk=vault.pk).proxy == ""
 
 
 def test_demonstration_vault_keeps_its_name(administrator) -> None:

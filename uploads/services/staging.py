@@ -7,23 +7,31 @@ never write over each other's bytes, and a row always names exactly the bytes th
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO
 
 from django.conf import settings
 
 from studies.dicom.durable import fsync_directory, spool_error
+from uploads.models import UploadPart
+
+SYNC_EARLY_BYTES = 4 * 1024 * 1024
 
 
-class Hashed(Protocol):
-    """What was written: at least its SHA-256 (hexadecimal)."""
+@dataclass(frozen=True)
+class Draft:
+    """A whole file that is neither durable nor under its name yet; `part` is its row, not saved yet."""
 
-    @property
-    def sha256(self) -> str: ...
+    part: UploadPart
+    stream: BinaryIO
+    path: Path
 
-
-T = TypeVar("T", bound=Hashed)
+    def discard(self) -> None:
+        """Nothing is left of it. May be repeated, and is harmless once it is kept."""
+        self.stream.close()
+        self.path.unlink(missing_ok=True)
 
 
 class Staging:
@@ -44,41 +52,61 @@ class Staging:
         except OSError as error:
             raise spool_error(error, step="preparing the staging folder") from error
 
-    def write(self, fill: Callable[[BinaryIO], T]) -> T:
-        """What `fill` wrote is whole and durable on return, under the hash that it answers.
+    def write(self, fill: Callable[[BinaryIO], UploadPart]) -> Draft:
+        """What `fill` wrote (it answers the row, with its hash), for `keep`. Several threads may write at once.
 
         Whatever `fill` raises leaves nothing behind; a crash leaves a part that the next `prepare` removes.
         """
         partial = self._folder / f"{secrets.token_hex(8)}.part"
         try:
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            stream = os.fdopen(descriptor, "wb")
             try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    written = fill(stream)
-                    stream.flush()
+                part = fill(stream)
+                stream.flush()
+                if stream.tell() >= SYNC_EARLY_BYTES:  # a large file holds up its own thread here, and `keep` nobody
                     os.fsync(stream.fileno())
-                partial.rename(self._folder / written.sha256)
             except BaseException:
+                stream.close()
                 partial.unlink(missing_ok=True)
                 raise
-            fsync_directory(self._folder)
         except OSError as error:
             raise spool_error(error, step="staging a sealed file") from error
-        return written
+        return Draft(part, stream, partial)
+
+    def keep(self, drafts: Sequence[Draft]) -> None:
+        """All of them are durable on return, each under its hash; one sync of the folder serves them all.
+
+        Each is synced on the descriptor that wrote it: only there a failed write is sure to be told. If one fails,
+        none is kept.
+        """
+        try:
+            for draft in drafts:
+                os.fsync(draft.stream.fileno())
+            for draft in drafts:
+                draft.stream.close()
+                draft.path.rename(self._folder / draft.part.sha256)
+            fsync_directory(self._folder)
+        except OSError as error:
+            for draft in drafts:
+                draft.discard()
+            self.remove([draft.part.sha256 for draft in drafts])
+            raise spool_error(error, step="staging sealed files") from error
 
     def open(self, sha256: str) -> BinaryIO | None:
         """The staged bytes, None when they are not here (any more)."""
         try:
-            return (self._folder / sha256).open("rb")
+            return (self._folder / sha256).open("rb", buffering=0)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise spool_error(error, step="reading a staged file") from error
 
-    def remove(self, sha256: str) -> None:
+    def remove(self, hashes: Collection[str]) -> None:
         """Not made durable: what comes back after a power cut is removed by the next `prepare` or `clear`."""
         try:
-            (self._folder / sha256).unlink(missing_ok=True)
+            for sha256 in hashes:
+                (self._folder / sha256).unlink(missing_ok=True)
         except OSError as error:
             raise spool_error(error, step="removing a staged file") from error
 

@@ -2,23 +2,28 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 
 from django.db import transaction
-from django.utils.timezone import now
+from django.utils import timezone
 
 from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt, secret_encrypt
 from gateway_project.core.services.audit import audit_record
-from gateway_project.core.services.lanes import lane_ensure, lane_pause, lane_resume
-from uploads.client import VaultClient
+from gateway_project.core.services.lanes import lane_ensure, lane_pause, lane_resume, lane_wait
+from uploads.client import SLOWEST_BYTES_PER_SECOND, VaultClient
 from uploads.envelope.keys import key_from_jwk, thumbprint
 from uploads.models import Vault
 from uploads.ports import VaultError, VaultPort
+from uploads.services.limits import vault_share
 from uploads.services.pins import Offer, PinError, key_compared
+from uploads.ways import way_check
 
 logger = logging.getLogger(__name__)
+
+FILES_AT_ONCE_MOST = 4
 
 
 def vault_ensure(
@@ -54,7 +59,7 @@ def vault_ensure(
             token=secret_encrypt(token),
             demonstration=demonstration,
             lane=lane_ensure(f"vault:{name}", title=f"Vault {name}"),
-            created_at=now(),
+            created_at=timezone.now(),
         )
         audit_record(
             AuditEventType.CONFIGURATION,
@@ -105,9 +110,9 @@ def vault_switch(vault: Vault, *, enabled: bool, actor: str) -> None:
         if not Vault.objects.filter(pk=vault.pk, enabled=not enabled).update(enabled=enabled):
             return
         if enabled:
-            lane_resume(vault.lane, actor=actor, now=now())
+            lane_resume(vault.lane, actor=actor, now=timezone.now())
         else:
-            lane_pause(vault.lane, actor=actor, now=now())
+            lane_pause(vault.lane, actor=actor, now=timezone.now())
         audit_record(
             AuditEventType.CONFIGURATION,
             actor=actor,
@@ -117,13 +122,41 @@ def vault_switch(vault: Vault, *, enabled: bool, actor: str) -> None:
     vault.enabled = enabled
 
 
+def vault_way_set(vault: Vault, *, proxy: str | None, actor: str, now: datetime) -> None:
+    """What a person changed of the way to a vault takes effect: `proxy` is a new address, "" takes it away, None keeps.
+
+    The lane asks for its time windows anew. Raises VaultError, and writes nothing, for what cannot be used.
+    """
+    way_check(proxy=proxy, ca=vault.ca)
+    with transaction.atomic():
+        if proxy is not None:
+            vault.proxy = secret_encrypt(proxy) if proxy else ""
+            Vault.objects.filter(pk=vault.pk).update(proxy=vault.proxy)
+            detail = {"action": "proxy set" if proxy else "proxy taken away"}
+            audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{vault.pk}", detail=detail)
+        lane_wait(vault.lane_id, until=None, now=now)
+
+
 def vault_client(vault: Vault) -> VaultPort:
     """How this vault is spoken to. What is wrong with its settings is no study's fault: JobFault, the lane waits."""
     try:
         token = secret_decrypt(vault.token)
-        return VaultClient(vault.base_url, token=token, timeout_seconds=option("VAULT.HTTP_SECONDS"))
+        proxy = secret_decrypt(vault.proxy) if vault.proxy else None
+        share = vault_share(vault)
+        return VaultClient(
+            vault.base_url,
+            token=token,
+            timeout_seconds=option("VAULT.HTTP_SECONDS"),
+            ca=vault.ca,
+            proxy=proxy,
+            slowest_bytes_per_second=min(SLOWEST_BYTES_PER_SECOND, share / FILES_AT_ONCE_MOST / 2)
+            if share
+            else SLOWEST_BYTES_PER_SECOND,
+        )
     except SecretError as error:
-        words = "The vault's token cannot be read: restore keys/config.key or enter the token again, then resume."
+        words = (
+            "The vault's token or proxy cannot be read: restore keys/config.key or enter the token again, then resume."
+        )
         raise JobFault(words, code=error.code, hard_stop=True) from error
     except VaultError as error:
         raise JobFault(str(error), code=error.code, hard_stop=True) from error

@@ -11,10 +11,10 @@ import requests
 
 from network.dicomweb.errors import DicomwebError
 from network.dicomweb.stow import ANSWER_TYPE, ANSWER_TYPES, Part, StoreAnswer, StoreRequest, answer_parse
-from uploads.client import address_check
 from uploads.ports import VaultError
 from uploads.stow.credentials import Credentials, HeaderAuth
 from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
+from uploads.ways import address_check
 
 ANSWER_BYTES = 32 * 1024 * 1024
 

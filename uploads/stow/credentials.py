@@ -16,9 +16,9 @@ from urllib.parse import quote_plus
 import requests
 from requests.auth import AuthBase
 
-from uploads.client import address_check
 from uploads.ports import VaultError
 from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
+from uploads.ways import address_check
 
 ANSWER_BYTES = 64 * 1024
 LIFETIME_SECONDS = 300.0

@@ -16,7 +16,7 @@ from gateway_project.core.errors import JobFault, LeaseLostError
 from gateway_project.core.models import JobState, Lane, LeasedJob, Severity
 from gateway_project.core.queues import Queue
 from gateway_project.core.services.alerts import alert_heal, alert_open
-from gateway_project.core.services.lanes import lane_fault, lane_healed
+from gateway_project.core.services.lanes import lane_fault, lane_healed, lane_wait
 
 logger = logging.getLogger(__name__)
 Job = TypeVar("Job", bound=LeasedJob)
@@ -34,6 +34,7 @@ def jobs_ready(queue: Queue, *, now: datetime) -> QuerySet[Any]:
     if not queue.enabled():
         return queue.model_class()._default_manager.none()
     shut = Q(lane__paused=True) | Q(lane__held=True) | Q(lane__open_until__gt=now) | Q(lane__max_parallel=0)
+    shut |= Q(lane__waits_until__gt=now)
     return (
         queue.model_class()
         ._default_manager.filter(queue=queue.name, state=JobState.READY, run_after__lte=now)
@@ -43,11 +44,12 @@ def jobs_ready(queue: Queue, *, now: datetime) -> QuerySet[Any]:
 
 
 class _LaneFullError(Exception):
-    """The lane takes no further job at this moment."""
+    """The lane takes no further job at this moment; not before `waits_until`, if that is known."""
 
-    def __init__(self, lane_id: int) -> None:
+    def __init__(self, lane_id: int, waits_until: datetime | None = None) -> None:
         super().__init__()
         self.lane_id = lane_id
+        self.waits_until = waits_until
 
 
 def job_claim(queue: Queue, *, now: datetime) -> LeasedJob | None:
@@ -70,7 +72,7 @@ def job_claim(queue: Queue, *, now: datetime) -> LeasedJob | None:
             try:
                 job = _claim_one(queue, pk, lane_id, now=now)
             except _LaneFullError as error:
-                full.add(error.lane_id)
+                full.add(_lane_shut(error, now=now))
             except (OperationalError, InterfaceError):
                 raise
             except Exception as error:  # noqa: BLE001 - a job that cannot even be begun must not stop those behind it
@@ -81,6 +83,12 @@ def job_claim(queue: Queue, *, now: datetime) -> LeasedJob | None:
                     return job
 
 
+def _lane_shut(error: _LaneFullError, *, now: datetime) -> int:
+    if error.waits_until is not None:
+        lane_wait(error.lane_id, until=error.waits_until, now=now)
+    return error.lane_id
+
+
 def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> LeasedJob | None:
     """The job, claimed; None when another worker was faster. Raises _LaneFullError.
 
@@ -88,8 +96,8 @@ def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> 
     """
     model = queue.model_class()
     with transaction.atomic():
-        if lane_id is not None and not _lane_has_room(model, lane_id, now=now):
-            raise _LaneFullError(lane_id)
+        if lane_id is not None:
+            _lane_room_check(queue, lane_id, now=now)
         still_ready = Q(pk=pk, queue=queue.name, lane=lane_id, state=JobState.READY, run_after__lte=now)
         claimed = model._default_manager.filter(still_ready).update(
             state=JobState.RUNNING,
@@ -121,12 +129,16 @@ def _alert_unclaimable(queue: Queue, pk: int, error: Exception) -> None:
     )
 
 
-def _lane_has_room(model: type[LeasedJob], lane_id: int, *, now: datetime) -> bool:
+def _lane_room_check(queue: Queue, lane_id: int, *, now: datetime) -> None:
     lane = Lane.objects.select_for_update(no_key=True).get(pk=lane_id)
     if lane.paused or lane.held or (lane.open_until is not None and lane.open_until > now):
-        return False
-    room = 1 if lane.open_until is not None else lane.max_parallel
-    return model._default_manager.filter(lane_id=lane_id, state=JobState.RUNNING).count() < room
+        raise _LaneFullError(lane_id)
+    limits = queue.lane_limits(lane, now=now)
+    if limits.waits_until is not None and limits.waits_until > now:
+        raise _LaneFullError(lane_id, limits.waits_until)
+    room = min(1, limits.max_parallel) if lane.open_until is not None else limits.max_parallel
+    if queue.model_class()._default_manager.filter(lane_id=lane_id, state=JobState.RUNNING).count() >= room:
+        raise _LaneFullError(lane_id)
 
 
 def _fenced(job: LeasedJob) -> QuerySet[Any]:
@@ -162,8 +174,8 @@ def job_note(job: LeasedJob, **values: Any) -> None:
 def job_done(queue: Queue, job: LeasedJob, *, now: datetime, finish: Callable[[], None] | None = None) -> None:
     """Marks the job done together with `finish` (what the work's success writes), in one transaction."""
     with transaction.atomic():
-        if job.lane_id is not None:
-            lane_healed(job.lane_id, now=now)
+        if job.lane_id is not None and lane_healed(job.lane_id, now=now) > 1:
+            _places_restore(queue, job.lane_id)
         if finish is not None:
             finish()
         _transition(
@@ -179,6 +191,18 @@ def job_done(queue: Queue, job: LeasedJob, *, now: datetime, finish: Callable[[]
         )
         alert_heal(job_subject(job))
     job.refresh_from_db()
+
+
+def _places_restore(queue: Queue, lane_id: int) -> None:
+    """After an outage, what was tried meanwhile has its old place in the line.
+
+    A lane's fault puts a job at the end, so that one that the peer never takes cannot keep the others. That is also why
+    nothing is restored after a single fault: then the fault may have been that job's own.
+    """
+    waiting = queue.model_class()._default_manager.filter(
+        queue=queue.name, lane_id=lane_id, state=JobState.READY, attempts=0
+    )
+    waiting.exclude(error_code="").update(run_after=F("created_at"))
 
 
 def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) -> None:

@@ -60,16 +60,22 @@ def lane_fault(
     return lane.open_until
 
 
-def lane_healed(lane_id: int, *, now: datetime) -> None:
-    """Closes the circuit after a success; heals its alert. Costs one UPDATE that matches nothing while all is well.
+def lane_healed(lane_id: int, *, now: datetime) -> int:
+    """Closes the circuit after a success; heals its alert. Answers how many faults in a row that ended.
 
     A held lane stays held: a job that was under way when the hard stop came proves nothing about it.
     """
-    closed = Lane.objects.filter(pk=lane_id, faults__gt=0, held=False).update(
-        faults=0, open_until=None, fault_code="", fault_words="", changed_at=now
-    )
-    if closed:
-        alert_heal(f"lane:{Lane.objects.get(pk=lane_id).name}")
+    faulty = Lane.objects.filter(pk=lane_id, faults__gt=0, held=False)
+    lane = faulty.first()
+    if lane is None or not faulty.update(faults=0, open_until=None, fault_code="", fault_words="", changed_at=now):
+        return 0
+    alert_heal(f"lane:{lane.name}")
+    return lane.faults
+
+
+def lane_wait(lane_id: int, *, until: datetime | None, now: datetime) -> None:
+    """Nothing begins in this lane before that moment, its next time window; None: the windows have changed."""
+    Lane.objects.filter(pk=lane_id).update(waits_until=until, changed_at=now)
 
 
 def lane_resume(lane: Lane, *, actor: str, now: datetime) -> None:
