@@ -10,7 +10,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, BinaryIO, TypeVar
 
 import requests
@@ -18,8 +17,8 @@ from requests.auth import AuthBase
 
 from uploads.envelope.receipt import StoredFile
 from uploads.ports import UploadPage, UploadState, VaultDescription, VaultError, VerifyPage
-from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
-from uploads.ways import address_check, proxy_check
+from uploads.transport import answer_read, failure_translate, refusal_translate
+from uploads.ways import session_open
 
 API_VERSION = 1
 BLOCK_BYTES = 256 * 1024
@@ -58,22 +57,17 @@ class VaultClient:
         ca: str = "",
         proxy: str | None = None,
     ) -> None:
-        loopback = address_check(base_url)
         self._base_url = base_url.rstrip("/")
         self._timeout = (connect_seconds, timeout_seconds)
-        self._session = requests.Session()
         self._slowest = slowest_bytes_per_second
-        self._session.trust_env = not (loopback or proxy)
-        if proxy and not loopback:
-            proxy_check(proxy)
-            self._session.proxies = {"http": proxy, "https": proxy}
-        self._session.auth = _Bearer(token)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update(
-            {"Accept-Encoding": "identity", "User-Agent": f"gateway-vault-client/{API_VERSION}"}
+        self._session = session_open(
+            base_url,
+            auth=_Bearer(token),
+            headers={"User-Agent": f"gateway-vault-client/{API_VERSION}"},
+            timeout_seconds=timeout_seconds,
+            ca=ca,
+            proxy=proxy,
         )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, DeadlineAdapter(timeout_seconds, ca=ca))
 
     def __repr__(self) -> str:
         return f"VaultClient({self._base_url!r})"
