@@ -216,6 +216,7 @@ class PartFile:
         self._filled = 0
         self._buffer = fresh
         self._view = memoryview(fresh)
+        failpoint("spool.spilled")
 
     def _await_write(self) -> None:
         """What has left is written; OSError if it could not be."""
