@@ -9,6 +9,7 @@ batches below `incoming`, locked while the process lives. Many association threa
 thread. The other names of the spool are re-exported.
 """
 
+import errno
 import logging
 import os
 import secrets
@@ -105,6 +106,10 @@ class _Batch:
             self.failed = True
             raise
 
+    def stale(self, exc: OSError) -> None:
+        """A descriptor that went stale (a network file system) stays so: what comes next gets a batch of its own."""
+        self.failed = self.failed or exc.errno == errno.ESTALE
+
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -147,6 +152,7 @@ class Intake:
         try:
             fd = os.open(key + SLOT_SUFFIX, _SLOT_FLAGS, dir_fd=batch.fd)
         except OSError as exc:
+            batch.stale(exc)
             batch.slot_remove(key)
             self._ended(batch, None)
             raise spool_error(exc, step="beginning an object") from exc
@@ -169,6 +175,7 @@ class Intake:
             try:
                 batch.slots_add(batch.slots_make(min(_FEWEST_SLOTS, self._batch_objects - batch.slots_made)))
             except OSError as exc:
+                batch.stale(exc)
                 raise spool_error(exc, step="making slots") from exc
         return batch
 

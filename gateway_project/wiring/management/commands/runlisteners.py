@@ -10,7 +10,7 @@ from gateway_project.core.errors import GatewayError
 from gateway_project.core.options import boot_values_freeze
 from gateway_project.core.schema import schema_check
 from gateway_project.wiring import listeners
-from gateway_project.wiring.locks import DirectoryBusyError, lock_hold
+from gateway_project.wiring.locks import LockError, lock_hold
 from network.dimse.errors import DimseError
 from studies.dicom.spool import SpoolError
 
@@ -33,5 +33,5 @@ class Command(BaseCommand):
             boot_values_freeze()
             lock_hold(settings.DATA_DIR / "run" / "listeners.lock", what="A listener")
             listeners.acceptor_run()
-        except (DirectoryBusyError, GatewayError, DimseError, SpoolError) as error:
+        except (LockError, GatewayError, DimseError, SpoolError) as error:
             raise CommandError(str(error)) from error
