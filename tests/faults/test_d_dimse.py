@@ -238,7 +238,12 @@ def test_d06_uid_that_is_a_path(house: House, wired: Wired, fast: bool, caplog: 
 
 
 PRIVATE_CLASS = "1.2.826.0.1.3680043.10.77.1"
-NOT_STORAGE = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve - FIND
+NOT_STORAGE = {
+    "f36-dicomdir": "1.2.840.10008.1.3.10",
+    "d10-commitment": "1.2.840.10008.1.20.1",
+    "d12-move": "1.2.840.10008.5.1.4.1.2.2.2",
+    "find": "1.2.840.10008.5.1.4.1.2.2.1",
+}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -246,10 +251,11 @@ NOT_STORAGE = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve - FIND
 def test_d16_unsupported_sop_class(wired: Wired, fast: bool) -> None:
     """Its context is rejected (3: abstract syntax not supported), the others of the association work; an object sent
     in it all the same ends the association."""
-    contexts = ((PRIVATE_CLASS, (EXPLICIT,)), (CT, (EXPLICIT,)), (NOT_STORAGE, (EXPLICIT,)), (CT, ("1.2.3.99",)))
+    others = [(abstract, (EXPLICIT,)) for abstract in NOT_STORAGE.values()]
+    contexts = ((PRIVATE_CLASS, (EXPLICIT,)), (CT, (EXPLICIT,)), (CT, ("1.2.3.99",)), *others)
     with wired(fast=fast) as local, raw_connection(local.address, associate_request(contexts=contexts)) as connection:
         kind, body = read_pdu(connection)
-        assert (kind, context_results(body)) == (A_ASSOCIATE_AC, {1: 3, 3: 0, 5: 3, 7: 4})
+        assert (kind, context_results(body)) == (A_ASSOCIATE_AC, {1: 3, 3: 0, 5: 4, 7: 3, 9: 3, 11: 3, 13: 3})
         stored = object_sent(connection, content("1.2.3.9"), context_id=3, sop_instance_uid="1.2.3.9")
         assert stored == (P_DATA, statuses.SUCCESS)
         private = {"sop_class_uid": PRIVATE_CLASS, "sop_instance_uid": "1.2.3.10"}
