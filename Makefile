@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 NPM := $(shell command -v npm)
-# An outside sender of the tests. Without npm, or when it fails, its tests are skipped and counted; CI must have it.
+# Outside judges of the tests. Without npm, or when it fails, their tests are skipped and counted; CI must have them.
 OUTSIDE_INSTALLED := tests/outside/node_modules/.package-lock.json
 OUTSIDE := $(if $(GATEWAY_CI)$(NPM),$(OUTSIDE_INSTALLED))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import settings
 
 from tests.gateway_harness import Gateway, data_directory_prepare
-from tests.outside.dcmjs import dcmjs_missing
+from tests.outside import dcmjs
+from tests.outside.npm import npm_missing
 
 # What CI tries is the same for everybody; at home each run tries something new. The machines are shared: no deadlines.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -32,7 +33,8 @@ def orthanc_missing() -> str:
 JUDGES: dict[str, Callable[[], str]] = {
     "dcmtk": partial(program_missing, "storescu"),
     "browser": partial(program_missing, "chromium"),
-    "dcmjs": dcmjs_missing,
+    "dcmjs": partial(npm_missing, dcmjs.PACKAGE),
+    "jose": partial(npm_missing, "jose"),
     "orthanc": orthanc_missing,
 }
 

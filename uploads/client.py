@@ -10,7 +10,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, BinaryIO, TypeVar
 
 import requests
@@ -18,8 +17,8 @@ from requests.auth import AuthBase
 
 from uploads.envelope.receipt import StoredFile
 from uploads.ports import UploadPage, UploadState, VaultDescription, VaultError, VerifyPage
-from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
-from uploads.ways import address_check, proxy_check
+from uploads.transport import answer_read, answer_unexpected, failure_translate, refusal_translate
+from uploads.ways import session_open
 
 API_VERSION = 1
 BLOCK_BYTES = 256 * 1024
@@ -58,22 +57,17 @@ class VaultClient:
         ca: str = "",
         proxy: str | None = None,
     ) -> None:
-        loopback = address_check(base_url)
         self._base_url = base_url.rstrip("/")
         self._timeout = (connect_seconds, timeout_seconds)
-        self._session = requests.Session()
         self._slowest = slowest_bytes_per_second
-        self._session.trust_env = not (loopback or proxy)
-        if proxy and not loopback:
-            proxy_check(proxy)
-            self._session.proxies = {"http": proxy, "https": proxy}
-        self._session.auth = _Bearer(token)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update(
-            {"Accept-Encoding": "identity", "User-Agent": f"gateway-vault-client/{API_VERSION}"}
+        self._session = session_open(
+            base_url,
+            auth=_Bearer(token),
+            headers={"Accept-Encoding": "gzip", "User-Agent": f"gateway-vault-client/{API_VERSION}"},
+            timeout_seconds=timeout_seconds,
+            ca=ca,
+            proxy=proxy,
         )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, DeadlineAdapter(timeout_seconds, ca=ca))
 
     def __repr__(self) -> str:
         return f"VaultClient({self._base_url!r})"
@@ -115,7 +109,7 @@ class VaultClient:
         document = self._get_json(f"/v1/uploads/{upload_id}", "application/json", LARGE_ANSWER_BYTES)
         receipt = document.get("receipt")
         if document.get("upload_id") != upload_id or not (receipt is None or isinstance(receipt, str)):
-            raise _unexpected()
+            raise answer_unexpected()
         files = [_stored_file(entry) for entry in _member(document, "files", list)]
         return UploadState(files={file.name: file for file in files}, receipt=receipt)
 
@@ -157,7 +151,7 @@ class VaultClient:
             headers=headers,
         )
         if _stored_file(_json_object(answer)) != StoredFile(name=name, size_bytes=size_bytes, sha256=sha256):
-            raise _unexpected()
+            raise answer_unexpected()
 
     def commit(self, upload_id: str, commitment: str) -> str:
         """Returns the receipt as it came. Repeating the same commitment is answered with the same receipt."""
@@ -173,7 +167,7 @@ class VaultClient:
         )
         receipt = answer.decode("ascii", errors="replace").strip()
         if not _JWS.fullmatch(receipt):
-            raise _unexpected()
+            raise answer_unexpected()
         return receipt
 
     def verify(self, upload_id: str, *, after: str = "") -> VerifyPage:
@@ -195,7 +189,7 @@ class VaultClient:
             next_after=_next(_NAME, document, after),
         )
         if document.get("upload_id") != upload_id:
-            raise _unexpected()
+            raise answer_unexpected()
         return page
 
     def uploads_page(self, *, after: str = "") -> UploadPage:
@@ -239,7 +233,7 @@ class VaultClient:
                 if response.status_code not in expected:
                     raise refusal_translate(response, deadline_seconds=self._timeout[1])
                 if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != content_type:
-                    raise _unexpected()
+                    raise answer_unexpected()
                 return answer_read(response, limit=limit, deadline_seconds=self._timeout[1])
         except requests.RequestException as error:
             # `from None`: the chained error holds addresses, and a proxy's may hold a password
@@ -315,14 +309,6 @@ def _source_changed() -> VaultError:
     return VaultError("source-changed", "The staged ciphertext is not what was sealed; seal the file again.")
 
 
-def _unexpected() -> VaultError:
-    return VaultError(
-        "unexpected-answer",
-        "Something answered that does not speak the vault's interface; check the address and any proxy on the way.",
-        lane_fault=True,
-    )
-
-
 def _check(pattern: re.Pattern[str], value: str, what: str) -> None:
     if not pattern.fullmatch(value):
         raise VaultError("argument-invalid", f"This {what} cannot be used in the vault's interface.", permanent=True)
@@ -332,22 +318,22 @@ def _json_object(answer: bytes) -> dict[str, Any]:
     try:
         document = json.loads(answer)
     except (ValueError, RecursionError):
-        raise _unexpected() from None
+        raise answer_unexpected() from None
     if not isinstance(document, dict):
-        raise _unexpected()
+        raise answer_unexpected()
     return document
 
 
 def _member(document: dict[str, Any], name: str, kind: type[_T]) -> _T:
     value = document.get(name)
     if type(value) is not kind:  # not isinstance: true is no number here
-        raise _unexpected()
+        raise answer_unexpected()
     return value
 
 
 def _text(pattern: re.Pattern[str], value: object) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _unexpected()
+        raise answer_unexpected()
     return value
 
 
@@ -362,21 +348,21 @@ def _next(pattern: re.Pattern[str], document: dict[str, Any], after: str) -> str
     """Where the next page begins; always further on, so that no vault can keep us asking for ever."""
     value = document.get("next")
     if value is not None and _text(pattern, value) <= after:
-        raise _unexpected()
+        raise answer_unexpected()
     return value
 
 
 def _jwk(document: dict[str, Any]) -> dict[str, str]:
     if not all(isinstance(value, str) for value in document.values()) or "kty" not in document or "d" in document:
-        raise _unexpected()
+        raise answer_unexpected()
     return document
 
 
 def _stored_file(entry: object) -> StoredFile:
     if not isinstance(entry, dict):
-        raise _unexpected()
+        raise answer_unexpected()
     name, sha256 = _member(entry, "name", str), _member(entry, "sha256", str)
     size_bytes = _member(entry, "size_bytes", int)
     if not _NAME.fullmatch(name) or not _SHA256.fullmatch(sha256) or size_bytes < 0:
-        raise _unexpected()
+        raise answer_unexpected()
     return StoredFile(name=name, size_bytes=size_bytes, sha256=sha256)

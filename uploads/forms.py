@@ -58,6 +58,7 @@ class VaultForm(forms.ModelForm):
     class Meta:
         model = Vault
         fields = ("name", "required", "enabled", "parallel_studies", "bytes_per_second", "windows", "ca")
+        labels = {"ca": "Certificate authority", "windows": "Time windows"}
 
     def proxy_change(self) -> str | None:
         """The new address, "" to take it away, None to leave it."""

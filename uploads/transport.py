@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+import zlib
 from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
 from typing import Any, ClassVar
@@ -205,25 +206,58 @@ def ca_context(ca: str) -> ssl.SSLContext:
     return context
 
 
+class _Inflate:
+    """A gzip body (RFC 1952) of one member as it comes, given out in pieces of bounded size."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    def take(self, block: bytes, most: int) -> bytes:
+        """What the block expands to, but no more than `most` octets; a rest is lost, so ask for one too many."""
+        try:
+            content = self._stream.decompress(block, most)
+        except zlib.error:
+            raise answer_unexpected() from None
+        if self._stream.unused_data:
+            raise answer_unexpected()
+        return content
+
+    def whole(self) -> bool:
+        """Whether its end has come, with the right length and checksum."""
+        return self._stream.eof
+
+
 def answer_read(response: requests.Response, *, limit: int, deadline_seconds: float) -> bytes:
-    """Returns the whole body, or raises: `answer-too-large` beyond `limit` bytes, `timeout`, `connection-lost` when
-    cut.
+    """Returns the whole body, inflated when it is gzip, or raises: `answer-too-large` beyond `limit` bytes either way,
+    `unexpected-answer` for another or a broken encoding, `timeout`, `connection-lost` when cut.
+
+    No more than `limit` bytes are ever held, whatever a body would inflate to.
     """
     until = time.monotonic() + deadline_seconds
-    content = bytearray()
+    inflate = _decoding(response)
+    content, received = bytearray(), 0
     try:
-        while True:
-            block = response.raw.read1(65536, decode_content=False)
-            if not block:
-                break
-            content += block
-            if len(content) > limit:
+        while block := response.raw.read1(65536, decode_content=False):
+            received += len(block)
+            content += block if inflate is None else inflate.take(block, limit + 1 - len(content))
+            if max(received, len(content)) > limit:
                 raise VaultError("answer-too-large", "The vault's answer is larger than any real one.", lane_fault=True)
             if time.monotonic() > until:
                 raise _timeout()
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise failure_translate(error) from None
+    if inflate is not None and not inflate.whole():
+        raise _lost()
     return bytes(content)  # urllib3 has held it to its Content-Length
+
+
+def _decoding(response: requests.Response) -> _Inflate | None:
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding not in ("gzip", "x-gzip"):  # RFC 9110 8.4.1.3: the same
+        raise answer_unexpected()
+    return _Inflate()
 
 
 def refusal_translate(response: requests.Response, *, deadline_seconds: float) -> VaultError:
@@ -286,6 +320,14 @@ def _chain(error: BaseException) -> Any:
         yield link
         inner = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
         waiting += [each for each in inner if isinstance(each, BaseException)]
+
+
+def answer_unexpected() -> VaultError:
+    return VaultError(
+        "unexpected-answer",
+        "Something answered that does not speak the vault's interface; check the address and any proxy on the way.",
+        lane_fault=True,
+    )
 
 
 def _timeout() -> VaultError:

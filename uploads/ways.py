@@ -1,11 +1,45 @@
-"""Which addresses, proxies and authorities may be used: judged before anything is sent, and when they are entered."""
+"""The way to a server: which addresses, proxies and authorities may be used, and a session that uses no others."""
 
 import contextlib
 import ipaddress
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
 
+import requests
+from requests.auth import AuthBase
+
 from uploads.ports import VaultError
-from uploads.transport import ca_context
+from uploads.transport import DeadlineAdapter, ca_context
+
+
+def session_open(
+    address: str,
+    *,
+    auth: AuthBase,
+    headers: Mapping[str, str],
+    timeout_seconds: float,
+    ca: str = "",
+    proxy: str | None = None,
+) -> requests.Session:
+    """A session for one server: its deadlines hold, it keeps no cookies, and its credentials come from `auth` alone.
+
+    `ca` is what alone is trusted (PEM text, or the path of a PEM file), empty for the well-known authorities. Plain
+    http is for loopback: anywhere else it would show secrets to the network. Without a `proxy` the environment's holds;
+    none is used for loopback. Raises VaultError `address-invalid`, `insecure-address`, `proxy-invalid`, `ca-invalid`.
+    """
+    loopback = address_check(address)
+    session = requests.Session()
+    session.trust_env = not (loopback or proxy)
+    if proxy and not loopback:
+        proxy_check(proxy)
+        session.proxies = {"http": proxy, "https": proxy}
+    session.auth = auth
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.update({"Accept-Encoding": "identity", **headers})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, DeadlineAdapter(timeout_seconds, ca=ca))
+    return session
 
 
 def address_check(base_url: str) -> bool:

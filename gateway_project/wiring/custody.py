@@ -7,6 +7,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.timezone import now
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_POST
 
 from gateway_project.core.models import AuditEvent
@@ -31,6 +32,7 @@ class Verdict:
 
 
 @acting
+@gzip_page
 @require_GET
 def custody(request: HttpRequest, pk: int) -> HttpResponse:
     """One page of instances; the document holds all of them."""
@@ -58,6 +60,7 @@ def custody(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @acting
+@gzip_page
 @require_POST
 def custody_export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     """The signed document as a download; its name holds our number of the study and nothing else."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth import login
@@ -17,6 +18,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.timezone import now
 from django.views.decorators.cache import cache_control
 from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from gateway_project.core.clock import database_now
@@ -68,6 +70,7 @@ acting = _allowed(can_act)
 
 
 @seeing
+@gzip_page
 @require_http_methods(["GET", "HEAD", "POST"])
 def studies(request: HttpRequest) -> HttpResponse:
     """The list. A search is posted and kept in the session, so that no patient stands in an address."""
@@ -77,6 +80,7 @@ def studies(request: HttpRequest) -> HttpResponse:
 
 
 @seeing
+@gzip_page
 @require_GET
 def studies_live(request: HttpRequest) -> HttpResponse:
     """The part of the list that changes, for gateway.js."""
@@ -101,6 +105,7 @@ def _list_context(request: HttpRequest) -> dict[str, Any]:
         listing = browse.studies_listing(state=state, query=query, before=before, after=after)
     except ValueError as error:
         raise BadRequest from error
+    shown = {"state": state, "before": before, "after": after}
     untouched = not (listing.rows or state or query or before or after)
     return {
         "listing": listing,
@@ -109,17 +114,20 @@ def _list_context(request: HttpRequest) -> dict[str, Any]:
         "state": state,
         "filters": [(key, label) for key, (label, _states) in browse.FILTERS.items()],
         "first_steps": browse.first_steps() if untouched else None,
-        "address": request.GET.urlencode(),
+        # only what was understood: the pages are compressed, and no stranger's words may stand beside a patient's
+        "address": urlencode({name: value for name, value in shown.items() if value}),
     }
 
 
 @seeing
+@gzip_page
 @require_GET
 def study(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "studies/study.html", _study_context(pk))
 
 
 @seeing
+@gzip_page
 @require_GET
 def study_live(request: HttpRequest, pk: int) -> HttpResponse:
     """The part of the study's page that changes, for gateway.js."""

@@ -197,9 +197,10 @@ class Reporter:
             self._changed.wait_for(lambda: self._queue or self._progress or self._closing)
             if not self._queue:
                 self._changed.wait_for(lambda: self._queue or self._closing, PROGRESS_SECONDS)
-            batch = [*(report() for report in self._progress.values()), *self._queue]
+            # first the exchange: what is counted after its report was asked for asks for another
+            progress, self._progress = self._progress, {}
+            batch = [*(report() for report in progress.values()), *self._queue]
             self._queue.clear()
-            self._progress.clear()
             return batch
 
 

@@ -182,9 +182,14 @@ class ReceivingUpperLayer(UpperLayer):
                 self.connection_ended()
                 return True
             if found is not None:
-                return self.assoc.may_take_turn and self._give_turn(StoreTurn(found))
+                return self._give_turn(StoreTurn(found)) if self.assoc.may_take_turn else self._not_yet()
         self._read_pdu_data()
         return True
+
+    def _not_yet(self) -> bool:
+        """The association is still busy with something else; only looking again can tell when it is not."""
+        time.sleep(_LOOK_SECONDS)
+        return False
 
     def _give_turn(self, turn: StoreTurn) -> bool:
         self.assoc.dimse.msg_queue.put((turn.found.context_id, turn))

@@ -99,7 +99,11 @@ class PeerSocket(AssociationSocket):  # type: ignore[misc]
         connection = self.socket
         if connection is None:
             return False
-        if self.buffered or (isinstance(connection, ssl.SSLSocket) and connection.pending()):
+        return self.buffered > 0 or self._wait_for_more(connection, seconds)
+
+    def _wait_for_more(self, connection: socket.socket, seconds: float) -> bool:
+        """As `wait`, for more than is buffered."""
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
             return True
         try:
             events = self._poll.poll(seconds * 1000)
@@ -168,7 +172,7 @@ class PeerSocket(AssociationSocket):  # type: ignore[misc]
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             raise PduTimeoutError
-        if not self.wait(seconds) and self.assoc.dul.wants_to_write:
+        if not self._wait_for_more(connection, seconds) and self.assoc.dul.wants_to_write:
             raise Interrupted
 
     def take(self, size: int) -> memoryview:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import mmap
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -58,6 +59,29 @@ class Buffers:
     def give(self, buffer: mmap.mmap) -> None:
         """Nobody uses it any more."""
         self._free.append(buffer)
+
+
+class _Write:
+    """One buffer's way to the disk: done once, by whichever thread comes first."""
+
+    def __init__(self, fd: int, data: memoryview, offset: int) -> None:
+        self._where = fd, data, offset
+        self._first = threading.Lock()
+        self._done: Future[None] = Future()
+
+    def __call__(self) -> None:
+        if not self._first.acquire(blocking=False):
+            return
+        try:
+            pwrite_all(self._where[0], self._where[1], self._where[2])
+        except BaseException as exc:  # noqa: BLE001 - told by `result`
+            self._done.set_exception(exc)
+        else:
+            self._done.set_result(None)
+
+    def result(self) -> None:
+        """On return it is written, and nobody uses buffer and descriptor any more. Raises what the writing raised."""
+        self._done.result()
 
 
 class Batch(Protocol):
@@ -115,7 +139,7 @@ class PartFile:
         self._buffers = buffers
         self._helpers = helpers
         self._on_end = on_end
-        self._leaving: tuple[Future[None], mmap.mmap, memoryview] | None = None  # a full buffer on its way to the disk
+        self._leaving: tuple[_Write, mmap.mmap, memoryview] | None = None  # a full buffer on its way to the disk
         self._fd = fd
         self._leaf = instance_key + SLOT_SUFFIX
         self._digest = hashlib.sha256()
@@ -177,16 +201,22 @@ class PartFile:
             if not self._written:
                 self._head += self._view[:BLOCK_BYTES]
                 self._direct(on=True)
+            fresh = self._buffers.take()  # before this one leaves: there is memory for both, or for neither
         except OSError as exc:
             self.abort()
             raise spool_error(exc, step="writing an object") from exc
-        write = self._helpers.submit(pwrite_all, self._fd, self._view, self._written)
+        write = _Write(self._fd, self._view, self._written)
         self._leaving = (write, self._buffer, self._view)
+        try:
+            self._helpers.submit(write)
+        except RuntimeError:  # no more threads, or they end: perhaps it was queued all the same
+            write()
         self._hash()
         self._written += BUFFER_BYTES
         self._filled = 0
-        self._buffer = self._buffers.take()
-        self._view = memoryview(self._buffer)
+        self._buffer = fresh
+        self._view = memoryview(fresh)
+        failpoint("spool.spilled")
 
     def _await_write(self) -> None:
         """What has left is written; OSError if it could not be."""

@@ -151,13 +151,14 @@ class Abandoned:
     def discard_parts(self) -> int:
         """No slot is left that has no mark, and never had one; answers how many of them held something.
 
-        Their senders were never told Success, or the index had committed and only their release was cut short.
+        Their senders were never told Success, or the index had committed and only their release was cut short. One that
+        cannot be read stays, and holds up no other.
         """
         removed = 0
         try:
             for batch in self._batches():
                 for entry in _entries(batch):
-                    if _SLOT.fullmatch(entry.name) and not any(_head(entry.path)):
+                    if _SLOT.fullmatch(entry.name) and _begins_with_nothing(entry.path):
                         removed += entry.stat(follow_symlinks=False).st_size > 0
                         os.unlink(entry.path)
         except OSError as exc:
@@ -262,20 +263,27 @@ def abandoned(store: Store) -> Iterator[Abandoned]:
 def release_file(path: str) -> None:
     """The name is gone, whether or not it was there, and from the file its mark; SpoolError if that cannot be.
 
-    The mark's removal need not be durable: what comes back with a power cut harms nobody.
+    The mark's removal need neither succeed nor be durable: it harms nobody, and a disk that is full or has a bad block
+    must not keep the name.
     """
     try:
-        fd = os.open(path, _UNMARK_FLAGS)
-        try:
-            if mark_read(os.pread(fd, MARK_BYTES, 0), _key_of(path)) is not None:
-                os.pwrite(fd, NO_MARK, 0)
-        finally:
-            os.close(fd)
+        _unmark(path)
         os.unlink(path)
     except FileNotFoundError:
         return
     except OSError as exc:
         raise spool_error(exc, step="releasing an object") from exc
+
+
+def _unmark(path: str) -> None:
+    fd = os.open(path, _UNMARK_FLAGS)
+    try:
+        if mark_read(os.pread(fd, MARK_BYTES, 0), _key_of(path)) is not None:
+            os.pwrite(fd, NO_MARK, 0)
+    except OSError as exc:
+        logger.warning("spool.mark.not_removed", extra={"errno": exc.errno})
+    finally:
+        os.close(fd)
 
 
 def file_mark(path: str) -> Mark | None:
@@ -286,6 +294,14 @@ def file_mark(path: str) -> Mark | None:
 def _head(path: str) -> bytes:
     with open_regular(path) as stream:
         return os.pread(stream.fileno(), MARK_BYTES, 0)
+
+
+def _begins_with_nothing(path: str) -> bool:
+    try:
+        return not any(_head(path))
+    except (OSError, SpoolError) as exc:
+        logger.warning("spool.slot.not_readable", extra={"error": getattr(exc, "code", None) or exc.args[0]})
+        return False
 
 
 def _key_of(path: str) -> str:

@@ -9,6 +9,7 @@ batches below `incoming`, locked while the process lives. Many association threa
 thread. The other names of the spool are re-exported.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -149,16 +150,19 @@ class Intake:
             batch.begun += 1
             batch.parts += 1
             self._make_slots_ahead(batch)
+        fd, on_end = -1, partial(self._ended, batch)
         try:
             fd = os.open(key + SLOT_SUFFIX, _SLOT_FLAGS, dir_fd=batch.fd)
+            part = PartFile(batch, key, fd, buffers=self._buffers, helpers=self._helpers, on_end=on_end)
         except OSError as exc:
+            if fd >= 0:
+                os.close(fd)
             batch.stale(exc)
             batch.slot_remove(key)
-            self._ended(batch, None)
+            on_end(None)
             raise spool_error(exc, step="beginning an object") from exc
         failpoint("spool.begun")
-        on_end = partial(self._ended, batch)
-        return PartFile(batch, key, fd, buffers=self._buffers, helpers=self._helpers, on_end=on_end)
+        return part
 
     def _batch_for_next(self) -> _Batch:
         """The current batch, with a slot for the caller; called under the mutex."""
@@ -186,7 +190,8 @@ class Intake:
             self._making_slots = True
             batch.parts += 1  # holds it open
             count = min(max(_FEWEST_SLOTS, batch.begun), _MOST_SLOTS, self._batch_objects - batch.slots_made)
-            self._helpers.submit(self._slots_ahead, batch, count)
+            with contextlib.suppress(RuntimeError):  # no more threads now: it is queued all the same
+                self._helpers.submit(self._slots_ahead, batch, count)
 
     def _slots_ahead(self, batch: _Batch, count: int) -> None:
         try:
@@ -207,6 +212,7 @@ class Intake:
             raise SpoolError("spool-closed", "all batch numbers are used: start this receiver again")
         number = f"{self._number:08d}"
         path = f"{self._directory.path}/{number}"
+        batch = None
         try:
             os.mkdir(path, 0o700)  # noqa: PTH102
             fsync_directory(self._directory.path)
@@ -215,6 +221,10 @@ class Intake:
                 self._direct = direct_writes_work(batch.fd, secrets.token_hex(16) + SLOT_SUFFIX)
             batch.direct = self._direct
         except OSError as exc:
+            if batch is not None:
+                batch.close()
+            with contextlib.suppress(OSError):
+                removed_if_empty(path)
             raise spool_error(exc, step="beginning a batch") from exc
         self._batches[number] = batch
         return batch

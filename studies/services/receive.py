@@ -170,7 +170,7 @@ class Reception:
 
         None: an ingress filter wants nothing of it, and nothing is kept; the caller answers Success all the same.
         An object that cannot be understood is kept in quarantine and ReceiveError is raised. One that could not be
-        stored leaves nothing behind. After a crash: before the rename nothing is kept, after it the object is adopted.
+        stored leaves nothing behind. After a crash an object is adopted if its mark was written; else nothing is kept.
         """
         if self._busy is not None:
             raise busy_error(self._busy) from self._busy

@@ -47,8 +47,8 @@ class Recovered:
 def spool_recover(store: Store) -> Recovered:
     """Takes over every dead receiver's incoming batches. May be repeated, may be killed anywhere, may race.
 
-    A `.part` was never acknowledged and is removed. A whole object may have been: it is validated again and indexed (or
-    found indexed), or quarantined with a reason. Raises the database's OperationalError and InterfaceError.
+    A slot without a mark was never acknowledged and is removed. A whole object may have been: it is validated again and
+    indexed (or found indexed), or quarantined with a reason. Raises the database's OperationalError and InterfaceError.
     """
     result = Recovered()
     for dead in abandoned(store):

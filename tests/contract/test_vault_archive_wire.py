@@ -117,3 +117,30 @@ def test_a_full_vault_says_so_keeps_what_it_has_and_stores_nothing_of_the_rest(
     files = call(vault, "GET", f"/v1/uploads/{upload_id}", token=vault.full_token).json()["files"]
     assert [file["name"] for file in files] == ["file-00001.gve"]
     assert names(vault, secrets.token_hex(16)) == []
+
+
+@pytest.mark.parametrize("accepted", ["identity", "", "*;q=0, identity", "gzip;q=0"])
+def test_nothing_is_compressed_for_who_does_not_ask(vault: VaultUnderTest, upload_id: str, accepted: str) -> None:
+    _put_many(vault, upload_id)
+    response = call(vault, "GET", f"/v1/uploads/{upload_id}", headers={"Accept-Encoding": accepted})
+    assert response.headers.get("Content-Encoding", "identity") == "identity"
+    assert len(response.json()["files"]) == 20
+
+
+def test_asked_for_gzip_a_vault_answers_gzip_or_plain_and_the_same(vault: VaultUnderTest, upload_id: str) -> None:
+    """Whether it compresses is the vault's to say: this one sees that it is gzip, and no other answer."""
+    _put_many(vault, upload_id)
+    plain, asked = (
+        call(vault, "GET", f"/v1/uploads/{upload_id}", headers={"Accept-Encoding": accepted})
+        for accepted in ("identity", "gzip")
+    )
+    assert asked.status_code == 200
+    assert asked.headers["Content-Type"] == plain.headers["Content-Type"]
+    assert asked.headers.get("Content-Encoding", "identity") in ("identity", "gzip")
+    assert asked.json() == plain.json()
+    assert sorted(vault.client.upload_state(upload_id).files) == [file["name"] for file in plain.json()["files"]]
+
+
+def _put_many(vault: VaultUnderTest, upload_id: str) -> None:
+    for number in range(20):
+        assert put(vault, upload_id, f"file-{number:05}.gve", b"%d" % number).status_code == 201

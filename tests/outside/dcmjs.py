@@ -1,22 +1,14 @@
 """dcmjs-dimse's sender: a DICOM implementation of another house, in another language."""
 
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from tests.outside.npm import HERE
+
+PACKAGE = "dcmjs-dimse"
 PROGRAM = HERE / "dcmjs_send.cjs"
-INSTALLED = HERE / "node_modules" / ".package-lock.json"
-"""Which npm writes when all else is in place."""
-
-
-def dcmjs_missing() -> str:
-    """What this machine lacks for it; empty when it can send."""
-    if shutil.which("node") is None:
-        return "node"
-    return "" if INSTALLED.exists() else "dcmjs-dimse"
 
 
 @dataclass

@@ -11,7 +11,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from tests.crash.test_receiving_crash import acknowledged
-from tests.outside.dcmjs import dcmjs_missing, dcmjs_start, dcmjs_told
+from tests.outside.dcmjs import PACKAGE, dcmjs_start, dcmjs_told
+from tests.outside.npm import npm_missing
 from tests.soak.stock import Item
 
 LONGEST_SECONDS = 90
@@ -87,6 +88,6 @@ def senders_installed() -> dict[str, Send]:
     found: dict[str, Send] = {"pynetdicom": pynetdicom}
     if shutil.which("storescu"):
         found |= {"storescu-tuned": storescu_tuned, "storescu-as-installed": storescu_as_installed}
-    if not dcmjs_missing():
+    if not npm_missing(PACKAGE):
         found["dcmjs"] = dcmjs
     return found

@@ -23,7 +23,7 @@ CHILD = """
 import os, pathlib, sys, threading
 from studies.dicom.spool import Intake, Store
 
-root, threads, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+root, threads, count, size = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:5])
 store = Store(root / "store")
 store.prepare()
 intake = Intake(store, owner="recv", batch_objects=4)
@@ -36,7 +36,7 @@ def receive(number):
     for index in range(count):
         part = intake.begin()
         part.write_meta(b"\\0" * 128 + b"DICM")
-        part.write(b"%d/%d " % (number, index) * 2000)
+        part.write(b"%d/%d " % (number, index) * size)
         kept = part.commit()
         say(f"ACK {kept.instance_key} {kept.sha256}")
         name = store.object_name("aa" * 8, "bb" * 8, kept.instance_key)
@@ -55,9 +55,9 @@ sys.stdin.read()
 """
 
 
-def start(root: Path, *, threads: int, count: int, failpoint: str = "") -> subprocess.Popen[str]:
+def start(root: Path, *, threads: int, count: int, failpoint: str = "", repeats: int = 2000) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(root), str(threads), str(count)],
+        [sys.executable, "-c", CHILD, str(root), str(threads), str(count), str(repeats)],
         env={**os.environ, "GATEWAY_FAILPOINT": failpoint},
         cwd=PROJECT,
         text=True,
@@ -135,6 +135,18 @@ def test_kill_at_each_step(tmp_path: Path, failpoint: str, acks: int, parts: int
     after = Aftermath(tmp_path)
     after.recover()
     assert (after.parts, len(after.found), len(after.without_row)) == (parts, found, without_row)
+    after.check(promised)
+
+
+def test_kill_between_two_pieces_of_a_large_object(tmp_path: Path) -> None:
+    """Each has 800 kB, three buffers of which leave before its end; the second dies when its second one leaves."""
+    child = start(tmp_path, threads=1, count=3, failpoint="spool.spilled:5", repeats=200_000)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    promised = acknowledged(output.splitlines(keepends=True))
+    after = Aftermath(tmp_path)
+    after.recover()
+    assert (len(promised), after.parts, after.found) == (1, 1, [])
     after.check(promised)
 
 

@@ -119,6 +119,24 @@ def test_sick_and_unknown_entries_do_not_hide_the_others(
     found[0].finish()
 
 
+def test_slot_that_cannot_be_read_holds_up_no_other(
+    store: Store, intake: Intake, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfinished, kept = intake.begin(), receive(intake)
+    unfinished.write(bytes(300_000))
+    sick = [kept.path.with_name(f"{digit * 32}.slot") for digit in "0f"]
+    sick[0].mkdir()
+    sick[1].symlink_to("/etc/passwd")
+    intake.close()
+    (dead,) = abandoned(store)
+    assert dead.discard_parts() == 1
+    assert list(dead.objects()) == [kept.path]
+    dead.release(kept.path)
+    dead.finish()
+    assert dead.remaining == 2
+    assert [r.message for r in caplog.records] == [*["spool.slot.not_readable"] * 2, "spool.recovery.remaining"]
+
+
 def test_file_hash_needs_the_whole_file_meta(tmp_path: Path) -> None:
     path = tmp_path / "object"
     data = os.urandom(3_000_000)

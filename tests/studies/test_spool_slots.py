@@ -94,6 +94,23 @@ def test_mark_is_one_file_s_alone(store: Store, intake: Intake) -> None:
     assert mark_read(bytes(flipped), kept.instance_key) is None
 
 
+def test_mark_that_cannot_be_taken_away_does_not_keep_the_slot(
+    store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that copies on write may have no room for it; removing the name may be what makes room."""
+    kept = receive(intake)
+    name = f"objects/{'aa' * 8}/{'bb' * 8}/{kept.instance_key}.dcm"
+    store.place(kept.path, name)
+
+    def full(_fd: int, _data: bytes, _offset: int) -> int:
+        raise OSError(errno.ENOSPC, "injected")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    intake.release(kept.path)
+    assert not kept.path.exists()
+    assert (store.root / name).read_bytes()[128:] == META[128:] + b"dataset"
+
+
 def test_unused_slots_are_few_and_vanish(intake: Intake) -> None:
     intake._batch_objects = 300
     intake.release(receive(intake).path)

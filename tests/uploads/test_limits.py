@@ -11,6 +11,8 @@ from gateway_project.core.services.jobs import jobs_ready
 from gateway_project.core.tasks import run_one
 from gateway_project.wiring.browse import studies_summary, study_view
 from tests.uploads.faults import at_name
+from tests.uploads.stow_server import stow_server
+from tests.uploads.test_stow_upload import TOKEN, vault_row
 from tests.uploads.upload_house import House
 from uploads.models import Vault
 from uploads.queue import QUEUE
@@ -153,6 +155,19 @@ def test_an_upload_keeps_to_its_share_of_the_vaults_rate(house: House, monkeypat
     house.uploaded(study)
     sent = sum(part.size_bytes for part in house.job(study).parts.all())
     assert clock.now - 100 == pytest.approx(sent / 50_000, rel=0.01)
+
+
+def test_a_dicomweb_server_is_sent_to_no_faster_and_no_longer_than_its_row_allows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(limits, "Pace", lambda rate: Pace(rate, clock=clock, wait=clock.wait))
+    with stow_server(TOKEN) as server:
+        vault_row(server, bytes_per_second=100_000, batch_instances=2)
+        study = house.settled(instances=range(1, 4), pixels=60_000)
+        house.drain()
+    assert house.job(study).state == JobState.DONE
+    assert clock.now - 100 == pytest.approx(3 * 60_000 / 100_000, rel=0.1)
 
 
 def test_a_rate_below_what_a_server_waits_for_is_refused(house: House) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F
@@ -27,6 +28,7 @@ from studies.models import Instance
 from uploads.models import UploadAttempt, UploadJob, UploadPart
 from uploads.queue import QUEUE
 from uploads.selectors import earlier_unfinished, stow_instances
+from uploads.services.limits import Limits
 from uploads.services.plan import EARLIER_REVISION, uploads_follow
 from uploads.services.stored import stored_object
 from uploads.stow.client import RequestRefusedError, StowClient
@@ -88,11 +90,13 @@ class StowUpload:
         self._done_bytes = 0
         self._total_bytes = job.revision.size_bytes
         self._renewed = time.monotonic()
+        self._allowed = Limits(job.vault, now=database_now())
+        self._sent_bytes = 0  # of the request under way
 
     def run(self) -> None:
         """Ends with the job done and every instance confirmed by name, or raises; what was confirmed stays so.
 
-        Raises JobFault, VaultError, LeaseLostError, StopAskedError.
+        Raises JobFault, VaultError, LeaseLostError, LaneWaitsError, StopAskedError.
         """
         if earlier_unfinished(self._job).exists():  # a changed object must not be overtaken by the one it replaces
             raise JobFault(
@@ -298,9 +302,17 @@ class StowUpload:
         )
 
     def _progress(self, content_bytes: int) -> None:
-        """Called as bytes move: ends the attempt when a stop is asked, and renews the lease every few seconds."""
+        """Called as bytes move, with how many of the request's have: no faster than the vault's row allows."""
+        new_bytes = content_bytes - self._sent_bytes if content_bytes >= self._sent_bytes else content_bytes
+        self._sent_bytes = content_bytes
+        self._step(content_bytes)
+        self._allowed.pace.sent(new_bytes, on_step=partial(self._step, content_bytes))
+
+    def _step(self, content_bytes: int) -> None:
+        """Ends the attempt when a stop is asked or the time window has closed; renews the lease every few seconds."""
         if stopping():
             raise StopAskedError
+        self._allowed.check()
         if time.monotonic() - self._renewed > LEASE_RENEWAL_SECONDS:
             self._renew(self._done_bytes + content_bytes)
 

@@ -61,7 +61,14 @@ def stow_vault_save(vault: Vault, *, secret: str = "", actor: str) -> None:
 def stow_client(vault: Vault) -> StowClient:
     """How this server is spoken to. What is wrong with its settings is no study's fault: JobFault, the lane waits."""
     try:
-        return StowClient(vault.base_url, credentials=_credentials(vault), timeout_seconds=option("VAULT.HTTP_SECONDS"))
+        proxy = secret_decrypt(vault.proxy) if vault.proxy else None
+        return StowClient(
+            vault.base_url,
+            credentials=_credentials(vault, proxy),
+            timeout_seconds=option("VAULT.HTTP_SECONDS"),
+            ca=vault.ca,
+            proxy=proxy,
+        )
     except SecretError as error:
         words = "The server's secret cannot be read: restore keys/config.key or enter the secret again, then resume."
         raise JobFault(words, code=error.code, hard_stop=True) from error
@@ -69,7 +76,7 @@ def stow_client(vault: Vault) -> StowClient:
         raise JobFault(str(error), code=error.code, hard_stop=True) from error
 
 
-def _credentials(vault: Vault) -> Credentials:
+def _credentials(vault: Vault, proxy: str | None) -> Credentials:
     if vault.auth_kind == AuthKind.NONE:
         return Fixed.none()
     secret = secret_decrypt(vault.token)
@@ -77,7 +84,7 @@ def _credentials(vault: Vault) -> Credentials:
         return Fixed.bearer(secret)
     if vault.auth_kind == AuthKind.BASIC:
         return Fixed.basic(vault.auth_user, secret)
-    return _token_source(vault, secret)
+    return _token_source(vault, secret, proxy)
 
 
 class _TokenSources:
@@ -87,8 +94,8 @@ class _TokenSources:
         self._lock = threading.Lock()
         self._sources: dict[tuple[str, ...], ClientCredentials] = {}
 
-    def get(self, vault: Vault, secret: str) -> ClientCredentials:
-        digest = hashlib.sha256(secret.encode()).hexdigest()
+    def get(self, vault: Vault, secret: str, proxy: str | None) -> ClientCredentials:
+        digest = hashlib.sha256(f"{secret}\n{proxy}\n{vault.ca}".encode()).hexdigest()
         key = (vault.oauth_token_url, vault.auth_user, vault.oauth_scope, digest)
         with self._lock:
             source = self._sources.get(key)
@@ -96,7 +103,12 @@ class _TokenSources:
                 if len(self._sources) >= TOKEN_SOURCES_MAX:
                     self._sources.clear()
                 source = self._sources[key] = ClientCredentials(
-                    vault.oauth_token_url, client_id=vault.auth_user, secret=secret, scope=vault.oauth_scope
+                    vault.oauth_token_url,
+                    client_id=vault.auth_user,
+                    secret=secret,
+                    scope=vault.oauth_scope,
+                    ca=vault.ca,
+                    proxy=proxy,
                 )
         return source
 

@@ -5,7 +5,6 @@ credentials sent to the configured address only and never shown.
 """
 
 from collections.abc import Callable, Sequence
-from http.cookiejar import DefaultCookiePolicy
 
 import requests
 
@@ -13,8 +12,8 @@ from network.dicomweb.errors import DicomwebError
 from network.dicomweb.stow import ANSWER_TYPE, ANSWER_TYPES, Part, StoreAnswer, StoreRequest, answer_parse
 from uploads.ports import VaultError
 from uploads.stow.credentials import Credentials, HeaderAuth
-from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
-from uploads.ways import address_check
+from uploads.transport import answer_read, failure_translate, refusal_translate
+from uploads.ways import session_open
 
 ANSWER_BYTES = 32 * 1024 * 1024
 
@@ -44,7 +43,7 @@ class StowClient:
 
     `timeout_seconds` is the longest silence while sending, and the longest wait from the last byte sent to the last
     byte of the answer. Plain http is for loopback: anywhere else it raises `insecure-address`, as patients' data would
-    be shown to the network. Proxies come from the environment, except for loopback.
+    be shown to the network. `ca` and `proxy` as in `uploads.ways.session_open`.
     """
 
     def __init__(
@@ -54,22 +53,20 @@ class StowClient:
         credentials: Credentials,
         timeout_seconds: float = 300,
         connect_seconds: float = 10,
-        verify: bool | str = True,
+        ca: str = "",
+        proxy: str | None = None,
     ) -> None:
-        loopback = address_check(base_url)
         self._url = f"{base_url.rstrip('/')}/studies"
         self._timeout = (connect_seconds, timeout_seconds)
         self._credentials = credentials
-        self._session = requests.Session()
-        self._session.trust_env = not loopback
-        self._session.verify = verify
-        self._session.auth = HeaderAuth(credentials)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update(
-            {"Accept": ANSWER_TYPE, "Accept-Encoding": "identity", "User-Agent": "gateway-stow-client/1"}
+        self._session = session_open(
+            base_url,
+            auth=HeaderAuth(credentials),
+            headers={"Accept": ANSWER_TYPE, "User-Agent": "gateway-stow-client/1"},
+            timeout_seconds=timeout_seconds,
+            ca=ca,
+            proxy=proxy,
         )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, DeadlineAdapter(timeout_seconds))
 
     def __repr__(self) -> str:
         return f"StowClient({self._url!r})"

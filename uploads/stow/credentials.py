@@ -9,7 +9,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
 from urllib.parse import quote_plus
 
@@ -17,8 +16,8 @@ import requests
 from requests.auth import AuthBase
 
 from uploads.ports import VaultError
-from uploads.transport import DeadlineAdapter, answer_read, failure_translate, refusal_translate
-from uploads.ways import address_check
+from uploads.transport import answer_read, failure_translate, refusal_translate
+from uploads.ways import session_open
 
 ANSWER_BYTES = 64 * 1024
 LIFETIME_SECONDS = 300.0
@@ -97,10 +96,10 @@ class ClientCredentials:
         secret: str,
         scope: str = "",
         timeout_seconds: float = 30,
-        verify: bool | str = True,
+        ca: str = "",
+        proxy: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        loopback = address_check(token_url)
         self._url = token_url
         self._form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
         self._timeout_seconds = timeout_seconds
@@ -108,14 +107,14 @@ class ClientCredentials:
         self._lock = threading.Lock()
         self._token = ""
         self._good_until = 0.0
-        self._session = requests.Session()
-        self._session.trust_env = not loopback
-        self._session.verify = verify
-        self._session.auth = HeaderAuth(Fixed.basic(quote_plus(client_id), quote_plus(secret)))
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, DeadlineAdapter(timeout_seconds))
+        self._session = session_open(
+            token_url,
+            auth=HeaderAuth(Fixed.basic(quote_plus(client_id), quote_plus(secret))),
+            headers={"Accept": "application/json"},
+            timeout_seconds=timeout_seconds,
+            ca=ca,
+            proxy=proxy,
+        )
 
     def __repr__(self) -> str:
         return f"ClientCredentials({self._url!r})"

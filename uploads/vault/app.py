@@ -1,6 +1,6 @@
 """The vault's HTTP interface, version 1 (docs/vault-api.md), as a WSGI application. Translates, and decides nothing.
 
-Bodies are streamed and bounded; answers are small; the only log line of a request has our own ids and no token.
+Bodies are streamed and bounded; the only log line of a request has our own ids and no token.
 """
 
 import base64
@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 from uploads.envelope.keys import jwk_from_key, thumbprint
 from uploads.vault.archive import LIST_LIMIT_MAX, upload_verify_page, uploads_page
+from uploads.vault.compression import answer_encode
 from uploads.vault.errors import VaultStoreError
 from uploads.vault.registry import (
     VERSION,
@@ -155,15 +156,17 @@ class VaultApp:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         answer = self._answer(environ)
+        content, encoding = answer_encode(answer.content, environ.get("HTTP_ACCEPT_ENCODING", ""))
         headers = [
             ("Content-Type", answer.content_type),
-            ("Content-Length", str(len(answer.content))),
+            ("Content-Length", str(len(content))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
+            *encoding,
             *answer.headers,
         ]
         start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", headers)
-        return [answer.content]
+        return [content]
 
     def _answer(self, environ: "WSGIEnvironment") -> _Answer:
         body = _body(environ)
