@@ -11,5 +11,7 @@ install_hooks()
 application = get_wsgi_application()
 
 from gateway_project.core.options import boot_values_freeze  # noqa: E402 - the options exist once Django is up
+from gateway_project.core.schema import schema_check  # noqa: E402
 
+schema_check()
 boot_values_freeze()

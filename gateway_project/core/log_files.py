@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 LOG_NAME = "gateway.log"
 ERRORS_NAME = "gateway.errors.log"
 LOG_NAMES = (LOG_NAME, ERRORS_NAME)
+PROBE_BYTES = 4096
 
 
 class SharedFileHandler(LimitedHandler):
@@ -112,6 +113,24 @@ class ConsoleHandler(LimitedHandler):
 def lines_lost() -> int:
     """How many lines this process could not write to its log files since it started (a full disk, above all)."""
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, SharedFileHandler))
+
+
+def directory_probe(directory: Path) -> str:
+    """Why nothing can be written there now ("ENOSPC"), or "": a block is written, flushed and taken away."""
+    path = directory / f".probe-{os.getpid()}"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            written = os.write(descriptor, bytes(PROBE_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            path.unlink()
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, "unknown error")
+    return "" if written == PROBE_BYTES else "ENOSPC"
 
 
 def rotate(

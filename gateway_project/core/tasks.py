@@ -12,16 +12,19 @@ from django.utils.module_loading import import_string
 
 from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault, LaneWaitsError, LeaseLostError, StopAskedError
+from gateway_project.core.log_files import directory_probe
 from gateway_project.core.logs import correlation_new
 from gateway_project.core.models import JobState, LeasedJob
 from gateway_project.core.processes import stopping
 from gateway_project.core.queues import REGISTRY, Queue
 from gateway_project.core.services import jobs
+from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_seal_due
 from gateway_project.core.services.bell import ring
 from gateway_project.core.services.lanes import lane_wait
 
 logger = logging.getLogger(__name__)
+ALERT_LOGS = "logs"
 
 
 def drain(queue_name: str) -> int:
@@ -116,3 +119,16 @@ def audit_seal(now: datetime) -> None:
     """Chains the audit records written since the last time."""
     while audit_seal_due() == 500 and not stopping():
         continue
+
+
+def logs_watch(_now: datetime) -> None:
+    """Opens an alert while log lines are lost, heals it when they can be written. Nothing else stops for their sake."""
+    reason = directory_probe(settings.DATA_DIR / "logs")
+    if not reason:
+        alert_heal(ALERT_LOGS)
+        return
+    words = (
+        f"The log directory cannot be written to ({reason}), so log lines are lost; receiving and sending go on. "
+        "Make room there, or mend its mount and rights."
+    )
+    alert_open(ALERT_LOGS, code="logs-unwritable", words=words)

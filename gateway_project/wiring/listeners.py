@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from gateway_project.core.options import option
+from gateway_project.wiring.file_systems import file_systems_judge
 from gateway_project.wiring.listener_watch import ListenerWatch
 from gateway_project.wiring.setup import administrator_exists
 from network.dimse.acceptor import Acceptor
@@ -41,6 +42,7 @@ def acceptor_run() -> None:
             acceptor.stop()
 
     _on_signals(stop)
+    file_systems_judge()
     acceptor = _acceptor()
     serving.append(acceptor)
     connection.close()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
+from django.db import DatabaseError
 
 from gateway_project import __version__
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
+from gateway_project.core.schema import schema_check
 from gateway_project.core.services.audit import audit_record
 from gateway_project.wiring.demonstration import Demonstration, demonstration_prepare, demonstration_wanted
 from studies.selectors import store_open
@@ -38,7 +40,7 @@ class Service:
 def gateway_prepare() -> Demonstration | None:
     """Makes what is missing; seconds on the first start, well under one afterwards. May be killed and repeated."""
     data_directory_check()
-    call_command("migrate", interactive=False, verbosity=0)
+    database_upgrade()
     static_collect()
     store_open()
     identity_ensure()
@@ -58,6 +60,21 @@ def data_directory_check() -> None:
         raise PrepareError(
             f"{settings.DATA_DIR} belongs to another user. Run the gateway as its owner, or choose another one."
         )
+
+
+def database_upgrade() -> None:
+    """The database is this code's on return. Each step of an upgrade is one transaction: killed, it is done next time.
+
+    Raises SchemaError for a database of a newer gateway or with gaps, PrepareError when a step fails.
+    """
+    schema_check(migrating=True)
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except DatabaseError as error:
+        raise PrepareError(
+            f"The database could not be brought up to date ({type(error).__name__}). Nothing of the step that failed "
+            "is kept. Make room on its disk, see that nothing else uses it, then start again."
+        ) from error
 
 
 def static_collect() -> None:

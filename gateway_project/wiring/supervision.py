@@ -39,7 +39,7 @@ def supervisor_config(places: Demonstration | None) -> str:
         "umask": "077",
         "directory": str(settings.BASE_DIR),
         "pidfile": str(settings.DATA_DIR / "run" / "supervisord.pid"),
-        "logfile": str(settings.DATA_DIR / "logs" / "supervisord.log"),
+        "logfile": supervisor_log(),
         "logfile_maxbytes": "5MB",
         "logfile_backups": "2",
         "loglevel": "info",
@@ -58,6 +58,17 @@ def supervisor_config(places: Demonstration | None) -> str:
     for section in parser.sections():
         lines += [f"[{section}]", *(f"{key}={_escaped(value)}" for key, value in parser[section].items()), ""]
     return "\n".join(lines)
+
+
+def supervisor_log() -> str:
+    """supervisord's own log; nowhere, when it cannot be written: supervisord would not start, and nothing with it."""
+    path = settings.DATA_DIR / "logs" / "supervisord.log"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError:
+        return os.devnull
+    return str(path)
 
 
 def _program(command: str) -> dict[str, str]:

@@ -164,7 +164,7 @@ def _prepared(
     calling, called = titles
     try:
         remote = AddressInformation.from_addr_port(address, port)
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a label that is empty, or longer than DNS allows
         raise AssociationError(
             f"The name {address} is unknown: check the peer's address.", code="address-unknown"
         ) from exc

@@ -28,6 +28,7 @@ _ADVICE = {
     "store-symlink": "A link or a stray file stands in the store where a file or directory of ours belongs: remove it.",
     "store-not-one-filesystem": "The store lies on several file systems: give it one directory that holds no mount.",
     "store-no-hard-links": "The store's file system has no hard links: choose one that has (ext4, xfs, btrfs, NFS).",
+    "store-no-locks": "The store's file system has no locks that keep others out: use a local disk, or another mount.",
     "store-exposed": "Others can reach the store: chown its directories to the gateway's user and chmod them to 0700.",
 }
 _TRANSIENT = frozenset({"disk-full", "spool-io", "spool-closed"})

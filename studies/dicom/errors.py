@@ -45,6 +45,10 @@ _ADVICE = {
     "object-damaged": (
         "The stored bytes are not what came over the wire: check the disk, and ask the sender to send the object again."
     ),
+    "recovery-killed": (
+        "Whoever took this object in after a crash was killed over it, again and again: keep it for those who can tell "
+        "why, and ask the sender to send it again."
+    ),
     "source-strict": (
         "The object has flaws that are not accepted of this source: correct the sender, or make its policy lenient."
     ),

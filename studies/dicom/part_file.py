@@ -248,6 +248,7 @@ class PartFile:
             self._write_rest(marked=marked)
             os.fdatasync(self._fd)
             failpoint("spool.fsynced")
+            self._check_named()
             self._close()
             if not marked:
                 self._name()
@@ -265,6 +266,11 @@ class PartFile:
         name, self._leaf = self._leaf, ""
         self._over(name)
         return spooled
+
+    def _check_named(self) -> None:
+        """OSError if the file has no name any more: on a file system that lost our lock, a sibling took us for dead."""
+        if not os.fstat(self._fd).st_nlink:
+            raise OSError(errno.ESTALE, "the file was removed while it was written")
 
     def _name(self) -> None:
         """Durably no slot any more."""

@@ -49,6 +49,8 @@ _OBJECT = re.compile(rf"{KEY}(?:\{SLOT_SUFFIX}|\{OBJECT_SUFFIX})")
 _UNMARK_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK = "lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT
+_NOTE = re.compile(rf"({KEY}|batch) ([0-9]{{1,4}})")
+_NOTE_BYTES = 128
 _CLAIM_TRIES = 16
 _CHUNK_BYTES = 1 << 20
 
@@ -89,6 +91,21 @@ class OwnerDirectory:
         except OSError as exc:
             raise spool_error(exc, step="locking a dead receiver's directory") from exc
         return None if lock is None else cls(path, lock)
+
+    def note(self) -> str:
+        """What its last holder noted and did not live to take away; "" if nothing can be read."""
+        try:
+            return os.pread(self._lock, _NOTE_BYTES, 0).decode("ascii", "replace")
+        except OSError:
+            return ""
+
+    def note_set(self, text: str) -> None:
+        """Kept with the lock for its next holder, if the disk has room: it outlives a kill, not a power cut."""
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, text.encode("ascii"), 0)
+        except OSError as exc:
+            logger.warning("spool.recovery.not_noted", extra={"owner": self.owner, "errno": exc.errno})
 
     @property
     def locked(self) -> bool:
@@ -141,6 +158,23 @@ class Abandoned:
         self.owner = directory.owner
         self.parts_removed = 0
         self.remaining = 0
+        note = _NOTE.fullmatch(directory.note())
+        self._died_over, self._deaths = (note[1], int(note[2])) if note else ("", 0)
+
+    @property
+    def killed_before(self) -> bool:
+        """True when the last recovery of this directory was killed: try its objects one by one."""
+        return self._deaths > 0
+
+    def trying(self, paths: list[Path]) -> int:
+        """Notes what is tried from now on; answers how many recoveries in a row were killed while they tried just that.
+
+        Only what kills the process leaves its note behind: `finish` takes it away.
+        """
+        subject = paths[0].stem if len(paths) == 1 else "batch"
+        before = self._deaths if subject == self._died_over else 0
+        self._directory.note_set(f"{subject} {before + 1}")
+        return before
 
     def __enter__(self) -> Self:
         return self
@@ -197,6 +231,7 @@ class Abandoned:
             return
         empty = False
         try:
+            self._directory.note_set("")
             self.remaining = self._remove_empty_batches()
             empty = self.remaining == 0
         finally:

@@ -10,6 +10,7 @@ thread. The other names of the spool are re-exported.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -106,6 +107,10 @@ class _Batch:
             self.failed = True
             raise
 
+    def stale(self, exc: OSError) -> None:
+        """A descriptor that went stale (a network file system) stays so: what comes next gets a batch of its own."""
+        self.failed = self.failed or exc.errno == errno.ESTALE
+
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -152,6 +157,7 @@ class Intake:
         except OSError as exc:
             if fd >= 0:
                 os.close(fd)
+            batch.stale(exc)
             batch.slot_remove(key)
             on_end(None)
             raise spool_error(exc, step="beginning an object") from exc
@@ -173,6 +179,7 @@ class Intake:
             try:
                 batch.slots_add(batch.slots_make(min(_FEWEST_SLOTS, self._batch_objects - batch.slots_made)))
             except OSError as exc:
+                batch.stale(exc)
                 raise spool_error(exc, step="making slots") from exc
         return batch
 

@@ -47,6 +47,7 @@ _OBJECT_NAME = re.compile(rf"objects/{KEY}/{KEY}/{KEY}\.dcm")
 _QUARANTINE_NAME = re.compile(r"quarantine/[0-9a-f]{64}\.bin")
 _INCOMING_NAME = re.compile(rf"incoming/{OWNER}/{BATCH}/{KEY}\.(?:slot|dcm)")
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 _CHUNK_BYTES = 1 << 20
 _PLACE_TRIES = 16
 
@@ -64,10 +65,11 @@ class Store:
     # Start-up
 
     def prepare(self) -> None:
-        """The directories exist, are ours alone and accept hard links among each other; may be repeated at any time.
+        """The directories exist, are ours alone, accept hard links among each other and locks; may be repeated.
 
-        Raises SpoolError `store-exposed`, `store-symlink`, `store-not-one-filesystem` or `store-no-hard-links`: the
-        process must then not start. Unfinished copies for the quarantine that a crash left are removed.
+        Raises SpoolError `store-exposed`, `store-symlink`, `store-not-one-filesystem`, `store-no-hard-links` or
+        `store-no-locks`: the process must then not start. Unfinished copies for the quarantine that a crash left are
+        removed.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -85,11 +87,12 @@ class Store:
             raise spool_error(exc, step="preparing the store") from exc
 
     def _check_links(self) -> None:
-        """A link from `incoming` to each other directory works, which two mounts of one disk would not allow."""
+        """Locks work, and links from `incoming` to each other directory, which two mounts of one disk do not allow."""
         leaf = f".probe-{secrets.token_hex(8)}"
         source = f"{self._root}/incoming/{leaf}"
         os.close(os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
+            _check_locks(source)
             for name in ("objects", "quarantine"):
                 target = f"{self._root}/{name}/{leaf}"
                 os.link(source, target)
@@ -105,7 +108,7 @@ class Store:
         with os.scandir(self._quarantine) as entries:
             parts = [entry.path for entry in entries if entry.name.endswith(".part")]
         for path in parts:
-            fd = open_locked(path, os.O_RDONLY)
+            fd = open_locked(path, os.O_RDWR)
             if fd is not None:
                 os.unlink(path)
                 os.close(fd)
@@ -311,6 +314,23 @@ def _checked_device(path: str) -> int:
     if status.st_mode & 0o077 or status.st_uid != os.geteuid():
         raise SpoolError("store-exposed", os.path.basename(path))
     return status.st_dev
+
+
+def _check_locks(path: str) -> None:
+    """Of two descriptors of a file one can be locked: without that, a living receiver would be taken for a dead one."""
+    first = second = None
+    try:
+        first, second = open_locked(path, os.O_RDWR), open_locked(path, os.O_RDWR)  # NFS locks no O_RDONLY
+        if first is None or second is not None:
+            raise SpoolError("store-no-locks")
+    except OSError as exc:
+        if exc.errno in _NO_LOCKS:
+            raise SpoolError("store-no-locks", errno.errorcode[exc.errno]) from exc
+        raise
+    finally:
+        for fd in (first, second):
+            if fd is not None:
+                os.close(fd)
 
 
 def _fsync_parent(path: Path) -> None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from studies.dicom.errors import DatasetError
 
 _STRICT = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
-_TOLERATED = re.compile(r"[0-9.]{1,64}")
+_TOLERATED = re.compile(r"(?=\.*[0-9])[0-9.]{1,64}")  # dots alone name nothing, but a directory: ".."
 _MAX_LENGTH = 64
 
 
@@ -17,7 +17,7 @@ def uid_is_valid(uid: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def uid_clean(raw: bytes | str) -> str:
-    """The UID without its padding (trailing NULs and spaces), made of 1 to 64 digits and dots and nothing else.
+    """The UID without its padding (trailing NULs and spaces), made of 1 to 64 digits and dots, and not of dots alone.
 
     Leading zeros and empty components are tolerated, for such objects exist and must not be lost: see `uid_flaw`.
     Raises DatasetError "uid-invalid".

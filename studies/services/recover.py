@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 BATCH_OBJECTS = 200
+MOST_DEATHS = 2  # over one object by itself; before them the whole batch has killed once
 ALERT = "recovery"
 
 
@@ -48,15 +49,19 @@ def spool_recover(store: Store) -> Recovered:
     """Takes over every dead receiver's incoming batches. May be repeated, may be killed anywhere, may race.
 
     A slot without a mark was never acknowledged and is removed. A whole object may have been: it is validated again and
-    indexed (or found indexed), or quarantined with a reason. Raises the database's OperationalError and InterfaceError.
+    indexed (or found indexed), or quarantined with a reason. So is one that has killed three processes in a row that
+    tried to take it in. Raises the database's OperationalError and InterfaceError.
     """
     result = Recovered()
     for dead in abandoned(store):
         with dead:
             result.owners += 1
             result.parts += dead.discard_parts()
-            for batch in _batches(dead):
-                _adopt(dead, store, batch, result)
+            for batch in _batches(dead, 1 if dead.killed_before else BATCH_OBJECTS):
+                if dead.trying(batch) < MOST_DEATHS or len(batch) > 1:
+                    _adopt(dead, store, batch, result)
+                else:
+                    _refused(dead, store, batch[0], DatasetError("recovery-killed"), result)
     if result.owners:
         logger.warning(
             "spool recovered",
@@ -87,11 +92,11 @@ def _tell(result: Recovered) -> None:
     )
 
 
-def _batches(dead: Abandoned) -> Iterator[list[Path]]:
+def _batches(dead: Abandoned, most: int) -> Iterator[list[Path]]:
     batch: list[Path] = []
     for path in dead.objects():
         batch.append(path)
-        if len(batch) == BATCH_OBJECTS:
+        if len(batch) == most:
             yield batch
             batch = []
     if batch:

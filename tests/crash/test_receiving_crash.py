@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from network.dimse import scu
 from tests.dicom_samples import dataset_of, study_files, uid_of
 from tests.gateway_harness import Gateway, wait_until
 
@@ -111,6 +112,11 @@ def nothing_lost(gateway: Gateway, files: dict[str, Path]) -> None:
     assert gateway.value("SELECT sum(instance_count) FROM studies_study") == len(files)
 
 
+def other_is_served(gateway: Gateway) -> None:
+    """Another peer that comes while the dead one's objects are recovered is answered."""
+    scu.echo(address="127.0.0.1", port=gateway.dimse_port, calling_ae_title="NEIGHBOUR", called_ae_title="GATEWAY")
+
+
 def acknowledged_before_death_is_kept(
     gateway: Gateway, folder: Path, failpoint: str, *, passes: int, **extra: str
 ) -> None:
@@ -122,6 +128,7 @@ def acknowledged_before_death_is_kept(
     wait_until(lambda: deaths(gateway) > 0, what=f"the death at {failpoint}")
     gateway.stop(listeners)
     listeners = gateway.start_listeners()  # recovery, and no sender
+    other_is_served(gateway)
     wait_until(lambda: not incoming(gateway), what="recovery to empty what the dead receiver left")
     gateway.stop(listeners)
     kept = dict(gateway.rows("SELECT sop_instance_uid, path FROM studies_instance"))
@@ -133,25 +140,27 @@ def acknowledged_before_death_is_kept(
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
-def test_acknowledged_objects_survive_a_kill(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
+def test_s05_acknowledged_objects_survive_a_kill(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
     passes = 1 if failpoint.startswith("index") or failpoint in ("spool.synced", "spool.placed") else 3
     acknowledged_before_death_is_kept(gateway, tmp_path, failpoint, passes=passes)
 
 
 @pytest.mark.parametrize("failpoint", ["spool.begun", "spool.fsynced", "spool.durable", "receive.durable"])
-def test_acknowledged_objects_survive_a_kill_on_the_slow_path(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
+def test_s05_acknowledged_objects_survive_kills_on_the_slow_path(
+    gateway: Gateway, tmp_path: Path, failpoint: str
+) -> None:
     acknowledged_before_death_is_kept(gateway, tmp_path, failpoint, passes=3, GATEWAY_SLOW_STORE="1")
 
 
 @pytest.mark.parametrize("failpoint", ["spool.fsynced", "index.committed"])
-def test_sending_again_after_a_kill_makes_nothing_twice(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
+def test_s05_sending_again_after_a_kill_makes_nothing_twice(gateway: Gateway, tmp_path: Path, failpoint: str) -> None:
     crash_round(gateway, tmp_path, failpoint, passes=1 if failpoint.startswith("index") else 4)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("number", range(100))
-def test_random_kills_under_load(gateway: Gateway, tmp_path: Path, number: int) -> None:
+def test_s05_random_kills_under_load(gateway: Gateway, tmp_path: Path, number: int) -> None:
     chance = random.Random(number)
     failpoint = chance.choice(FAILPOINTS)
     passes = (

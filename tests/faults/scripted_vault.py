@@ -155,15 +155,19 @@ def answer_cut(size_bytes: int) -> Fault:
 
 
 @contextlib.contextmanager
-def scripted_vault(memory: MemoryVault, *, certificate: Path | None = None) -> Iterator[ScriptedVault]:
+def scripted_vault(
+    memory: MemoryVault, *, certificate: Path | None = None, address: str = "127.0.0.1"
+) -> Iterator[ScriptedVault]:
     vault = ScriptedVault(memory)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("VaultHandler", (Handler,), {"vault": vault}))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    server_class = type("VaultServer", (ThreadingHTTPServer,), {"address_family": family})
+    server = server_class((address, 0), type("VaultHandler", (Handler,), {"vault": vault}))
     server.handle_error = lambda *_arguments: None  # type: ignore[method-assign] - a peer that hangs up is the test's own
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    scheme, host = ("http", "127.0.0.1") if certificate is None else ("https", "localhost")
+    scheme, host = ("http", address) if certificate is None else ("https", "localhost")
     vault.url = f"{scheme}://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -1,21 +1,24 @@
 """Faults of DIMSE messages, by number, from raw sockets; each time another peer is served meanwhile."""
 
 import logging
+import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway_project.wiring.listeners import receiver_config
 from network.dimse import statuses
 from network.dimse.ports import StoreRequest, StoreResult
 from network.handlers import StorageHandlers
 from studies.models import Instance, QuarantinedObject
-from studies.services.indexer import Indexer
-from studies.services.receive import InstanceReceiver
+from tests.faults.conftest import Wired
 from tests.faults.wire_peers import (
     A_ABORT,
+    A_ASSOCIATE_AC,
+    A_RELEASE_RP,
     BOTH_PATHS,
+    HONEST,
     P_DATA,
     RELEASE_REQUEST,
     abort_reason,
@@ -23,7 +26,9 @@ from tests.faults.wire_peers import (
     attacked,
     attacks_stored,
     command,
+    context_results,
     ended,
+    object_sent,
     response_status,
     served,
 )
@@ -32,13 +37,15 @@ from tests.network.dimse_fixtures import (
     FakePort,
     LocalReceiver,
     WholeRequest,
+    associate_request,
     data_pdu,
     element,
     pdu,
+    raw_connection,
     read_pdu,
     store_command,
 )
-from tests.studies.datasets import CT, EXPLICIT
+from tests.studies.datasets import CT, EXPLICIT, dataset, uid
 from tests.studies.house import House, content
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -200,40 +207,93 @@ def test_d14_port_that_hangs_hangs_alone(tmp_path: Path, fast: bool) -> None:
 # With the house's own handlers behind the wire
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "store")
-    yield house
-    house.intake.close()
+def attackers_rows() -> list[str]:
+    """What is indexed of anybody but the neighbour."""
+    return list(Instance.objects.exclude(sop_instance_uid=HONEST).values_list("sop_instance_uid", flat=True))
 
 
-@pytest.fixture
-def handlers(house: House) -> Iterator[StorageHandlers]:
-    indexer = Indexer(house.store, house.intake)
-    indexer.start()
-    yield StorageHandlers(InstanceReceiver(house.store, house.intake, indexer), indexer)
-    indexer.stop(timeout_seconds=20)
+PATHS = ["../../../tmp/x", "/etc/passwd", "..", "1.2.3/../../4", "C:\\1.2", "~root", "%2e%2e%2f", "*"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d06_uid_that_is_a_path(house: House, wired: Wired, fast: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether the command alone says so or the data set too: C000, quarantine, and every name is of our own making."""
+    before = set(house.store.root.parent.rglob("*"))
+    caplog.set_level(logging.DEBUG)
+    with wired(fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:
+        for hostile in PATHS:
+            for sent in (content("1.2.3.1"), content(hostile)):
+                answer = object_sent(connection, sent, sop_instance_uid=hostile)
+                assert answer == (P_DATA, statuses.CANNOT_UNDERSTAND), hostile
+    assert {row.code for row in QuarantinedObject.objects.all()} == {"uid-invalid"}
+    assert attackers_rows() == []
+    made = {path for path in house.store.root.parent.rglob("*") if path.is_file()} - before
+    names = re.compile(
+        r"store/(objects/[0-9a-f]{32}/[0-9a-f]{32}/[0-9a-f]{32}\.dcm|quarantine/[0-9a-f]{64}\.bin|incoming/.+)"
+    )
+    assert [path for path in made if not names.fullmatch(str(path.relative_to(house.store.root.parent)))] == []
+    assert not Path("/tmp/x").exists()
+    assert not [record for record in caplog.records if "passwd" in str(record.__dict__)]
+
+
+PRIVATE_CLASS = "1.2.826.0.1.3680043.10.77.1"
+NOT_STORAGE = {
+    "f36-dicomdir": "1.2.840.10008.1.3.10",
+    "d10-commitment": "1.2.840.10008.1.20.1",
+    "d12-move": "1.2.840.10008.5.1.4.1.2.2.2",
+    "find": "1.2.840.10008.5.1.4.1.2.2.1",
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fast", BOTH_PATHS)
+def test_d16_unsupported_sop_class(wired: Wired, fast: bool) -> None:
+    """Its context is rejected (3: abstract syntax not supported), the others of the association work; an object sent
+    in it all the same ends the association."""
+    others = [(abstract, (EXPLICIT,)) for abstract in NOT_STORAGE.values()]
+    contexts = ((PRIVATE_CLASS, (EXPLICIT,)), (CT, (EXPLICIT,)), (CT, ("1.2.3.99",)), *others)
+    with wired(fast=fast) as local, raw_connection(local.address, associate_request(contexts=contexts)) as connection:
+        kind, body = read_pdu(connection)
+        assert (kind, context_results(body)) == (A_ASSOCIATE_AC, {1: 3, 3: 0, 5: 4, 7: 3, 9: 3, 11: 3, 13: 3})
+        stored = object_sent(connection, content("1.2.3.9"), context_id=3, sop_instance_uid="1.2.3.9")
+        assert stored == (P_DATA, statuses.SUCCESS)
+        private = {"sop_class_uid": PRIVATE_CLASS, "sop_instance_uid": "1.2.3.10"}
+        assert object_sent(connection, content("1.2.3.10"), context_id=1, **private)[0] == A_ABORT
+    assert attackers_rows() == ["1.2.3.9"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_d16_sop_class_that_the_settings_add(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_DICOM__EXTRA_SOP_CLASSES", PRIVATE_CLASS)
+    whole = dataset(sop_class=uid(PRIVATE_CLASS), instance=uid("1.2.3.9"))
+    extra = {"extra_sop_classes": receiver_config().extra_sop_classes}
+    with wired(**extra) as local, associated(local, contexts=((PRIVATE_CLASS, (EXPLICIT,)),)) as connection:
+        sent = object_sent(connection, whole, sop_class_uid=PRIVATE_CLASS, sop_instance_uid="1.2.3.9")
+        assert sent == (P_DATA, statuses.SUCCESS)
+        connection.sendall(RELEASE_REQUEST)
+        assert read_pdu(connection)[0] == A_RELEASE_RP
+    assert attackers_rows() == ["1.2.3.9"]
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fast", BOTH_PATHS)
 @pytest.mark.parametrize(
-    ("sent", "dataset", "status", "code"),
+    ("sent", "data", "status", "code"),
     [
         (store_command(sop_instance_uid="1.2.3.2"), content("1.2.3.1"), 0xA900, "instance-uid-differs"),
         (store_command(sop_class_uid=MR, sop_instance_uid="1.2.3.1"), content("1.2.3.1"), 0xA900, "class-uid-differs"),
-        (store_command(sop_instance_uid="../../../tmp/x"), content("1.2.3.1"), 0xC000, "uid-invalid"),
         (store_command(sop_instance_uid="1.2.3.1"), content("1.2.3.1")[:-3], 0xC000, "dataset-truncated"),
         (store_command(sop_instance_uid="1.2.3.1"), b"CANARY random bytes", 0xC000, "dataset-truncated"),
     ],
-    ids=["d04-instance", "d05-class", "d06-path", "f02-cut", "f01-random"],
+    ids=["d04-instance", "d05-class", "f02-cut", "f01-random"],
 )
-def test_d04_d05_d06_object_that_is_not_what_it_says(
-    house: House, handlers: StorageHandlers, fast: bool, sent: bytes, dataset: bytes, status: int, code: str
+def test_d04_d05_object_that_is_not_what_it_says(
+    wired: Wired, fast: bool, sent: bytes, data: bytes, status: int, code: str
 ) -> None:
     good = content("1.2.3.9")
-    with LocalReceiver(handlers, fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:  # type: ignore[arg-type]
-        connection.sendall(data_pdu(3, sent) + data_pdu(0, dataset[:100]) + data_pdu(2, dataset[100:]))
+    with wired(fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:
+        connection.sendall(data_pdu(3, sent) + data_pdu(0, data[:100]) + data_pdu(2, data[100:]))
         kind, body = read_pdu(connection)
         assert (kind, response_status(body)) == (P_DATA, (1, status))
         connection.sendall(data_pdu(3, store_command(sop_instance_uid="1.2.3.9")) + data_pdu(2, good))
@@ -242,8 +302,7 @@ def test_d04_d05_d06_object_that_is_not_what_it_says(
         connection.sendall(RELEASE_REQUEST)
         assert read_pdu(connection)[0] == 6
     assert [row.code for row in QuarantinedObject.objects.all()] == [code]
-    assert [row.sop_instance_uid for row in Instance.objects.all()] == ["1.2.3.9"]
-    house.check()
+    assert attackers_rows() == ["1.2.3.9"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -251,27 +310,34 @@ def test_d04_d05_d06_object_that_is_not_what_it_says(
 def test_d15_full_disk_is_a_status_and_heals_by_itself(
     house: House, handlers: StorageHandlers, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nobody's objects are stored meanwhile; the other peer is answered too, and served as soon as there is room."""
     send = data_pdu(3, store_command(sop_instance_uid="1.2.3.9")) + data_pdu(2, content("1.2.3.9"))
     with LocalReceiver(handlers, fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:  # type: ignore[arg-type]
         monkeypatch.setenv("GATEWAY_STORAGE__STOP_SPACE_GB", "1e9")
         connection.sendall(send)
         assert response_status(read_pdu(connection)[1]) == (1, statuses.OUT_OF_RESOURCES)
+        with associated(local, contexts=EXPLICIT_CT, calling="OTHER") as other:
+            assert object_sent(other, content("1.2.3.8"), sop_instance_uid="1.2.3.8")[1] == statuses.OUT_OF_RESOURCES
         monkeypatch.delenv("GATEWAY_STORAGE__STOP_SPACE_GB")
         connection.sendall(send)
         assert response_status(read_pdu(connection)[1]) == (1, statuses.SUCCESS)
+        with associated(local, contexts=EXPLICIT_CT, calling="OTHER") as other:
+            assert object_sent(other, content("1.2.3.8"), sop_instance_uid="1.2.3.8")[1] == statuses.SUCCESS
+            other.sendall(RELEASE_REQUEST)
+            assert read_pdu(other)[0] == A_RELEASE_RP
         connection.sendall(RELEASE_REQUEST)
         assert read_pdu(connection)[0] == 6
     assert house.files("quarantine") == set()
-    assert Instance.objects.count() == 1
+    assert sorted(attackers_rows()) == ["1.2.3.8", "1.2.3.9"]
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fast", BOTH_PATHS)
 @pytest.mark.parametrize("ending", [b"", RELEASE_REQUEST, pdu(0x07, bytes(4)), pdu(0x09, b"")])
-def test_object_that_is_cut_leaves_nothing(house: House, handlers: StorageHandlers, fast: bool, ending: bytes) -> None:
-    with LocalReceiver(handlers, fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:  # type: ignore[arg-type]
+def test_p22_object_that_is_cut_leaves_nothing(house: House, wired: Wired, fast: bool, ending: bytes) -> None:
+    with wired(fast=fast) as local, associated(local, contexts=EXPLICIT_CT) as connection:
         connection.sendall(data_pdu(3, store_command()) + data_pdu(0, content()[:50]) + ending)
         if ending.startswith(b"\x09"):
             assert abort_reason(connection) == (2, 1)
     assert house.files("incoming") == house.files("quarantine") == set()
-    assert not Instance.objects.exists()
+    assert attackers_rows() == []

@@ -32,11 +32,16 @@ HOUR = dt.timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def _another_peer_is_served(house: House) -> Iterator[None]:
-    """Whatever was sent, another device's study is received and indexed afterwards."""
+    """Whatever was sent: another device's object that was under way all the time is stored, and so is its next one."""
+    objects = {number: content(f"9.9.{number}", "9.9", "9.9.9", pixels=bytes(300_000)) for number in (1, 2)}
+    under_way = house.receiver.begin(arrival("9.9.1", source_ae_title="OTHER"))
+    under_way.write(objects[1][:280_000])
     yield
-    house.receiver.receive(arrival("9.9.1", source_ae_title="OTHER"), [content("9.9.1", "9.9.2", "9.9.3")])
+    under_way.write(objects[1][280_000:])
+    assert under_way.commit() is not None
+    house.receiver.receive(arrival("9.9.2", source_ae_title="OTHER"), [objects[2]])
     house.index()
-    assert Instance.objects.filter(sop_instance_uid="9.9.1").exists()
+    assert Instance.objects.filter(study__study_instance_uid="9.9").count() == 2
     house.check()
 
 

@@ -236,9 +236,11 @@ def item(kind: int, body: bytes) -> bytes:
     return struct.pack(">BBH", kind, 0, len(body)) + body
 
 
-def associate_request(*, called: str = "GATEWAY", contexts: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> bytes:
+def associate_request(
+    *, called: str = "GATEWAY", calling: str = "RAW", contexts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+) -> bytes:
     contexts = contexts or ((CT_IMAGE, (ImplicitVRLittleEndian,)),)
-    body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), b"RAW".ljust(16))
+    body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode())
     body += item(0x10, b"1.2.840.10008.3.1.1.1")
     for number, (abstract, syntaxes) in enumerate(contexts):
         names = item(0x30, abstract.encode()) + b"".join(item(0x40, syntax.encode()) for syntax in syntaxes)

@@ -35,6 +35,13 @@ def test_what_is_not_digits_and_dots_is_refused(raw):
     assert isinstance(caught.value, DicomError)
 
 
+@pytest.mark.parametrize("raw", [b".", b"..", b"....\0"])
+def test_d06_dots_alone_are_no_uid_but_a_directory(raw):
+    with pytest.raises(DatasetError) as caught:
+        uid_clean(raw)
+    assert caught.value.code == "uid-invalid"
+
+
 @pytest.mark.parametrize(
     ("uid", "flaw"), [("1.02", "uid-leading-zero"), ("1..2", "uid-malformed"), ("1.2.", "uid-malformed")]
 )

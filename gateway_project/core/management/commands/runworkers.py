@@ -14,8 +14,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from gateway_project.core.processes import StopFlag, die_with_parent, process_name_set, session_kill, stop_on_signals
+from gateway_project.core.schema import SchemaError, schema_check
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,15 @@ class Command(BaseCommand):
         known = [*cluster_names(settings.Q_CLUSTER), TICKER]
         if unknown := {*parts, *([only] if only else [])} - set(known):
             raise CommandError(f"There is no {', '.join(sorted(unknown))}; choose from {', '.join(known)}.")
-        sys.exit(part_run(only) if only else Supervisor(parts or known).run())
+        if only:
+            sys.exit(part_run(only))
+        try:
+            schema_check()
+        except SchemaError as error:
+            raise CommandError(str(error)) from error
+        finally:
+            connection.close()
+        sys.exit(Supervisor(parts or known).run())
 
 
 def cluster_names(conf: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,8 @@ from gateway_project.core.errors import GatewayError
 from gateway_project.core.logs import console_silence
 from gateway_project.core.options import option
 from gateway_project.wiring import prepare, supervision
-from gateway_project.wiring.locks import DirectoryBusyError, lock_hold
+from gateway_project.wiring.file_systems import file_systems_judge
+from gateway_project.wiring.locks import LockError, lock_hold
 from gateway_project.wiring.setup import administrator_exists, setup_link
 from studies.dicom.errors import DicomError
 
@@ -26,9 +27,12 @@ class Command(BaseCommand):
             self.stdout.write(f"Preparing {settings.DATA_DIR} ...")
             places = prepare.gateway_prepare()
             prepare.ports_check()
-        except (DirectoryBusyError, prepare.PrepareError, GatewayError, DicomError) as error:
+            warning = file_systems_judge()
+        except (LockError, prepare.PrepareError, GatewayError, DicomError) as error:
             raise CommandError(str(error)) from error
         self._tell(demonstration=places is not None)
+        if warning:
+            self.stdout.write(self.style.WARNING(f"  Warning    {warning}"))
         code = supervision.supervise(places)
         self.stdout.write("The gateway has stopped. Everything received is safe in the data directory.")
         sys.exit(code)

@@ -8,8 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from gateway_project.core.errors import GatewayError
 from gateway_project.core.options import boot_values_freeze
+from gateway_project.core.schema import schema_check
 from gateway_project.wiring import listeners
-from gateway_project.wiring.locks import DirectoryBusyError, lock_hold
+from gateway_project.wiring.locks import LockError, lock_hold
 from network.dimse.errors import DimseError
 from studies.dicom.spool import SpoolError
 
@@ -23,12 +24,14 @@ class Command(BaseCommand):
         parser.add_argument("--channel", type=int, default=None, help=SUPPRESS)
 
     def handle(self, *_args: Any, receiver: int | None, channel: int | None, **_options: Any) -> None:
-        boot_values_freeze()
         try:
             if receiver is not None and channel is not None:
+                boot_values_freeze()
                 listeners.receiver_run(receiver, channel)
                 return
+            schema_check()
+            boot_values_freeze()
             lock_hold(settings.DATA_DIR / "run" / "listeners.lock", what="A listener")
             listeners.acceptor_run()
-        except (DirectoryBusyError, GatewayError, DimseError, SpoolError) as error:
+        except (LockError, GatewayError, DimseError, SpoolError) as error:
             raise CommandError(str(error)) from error
