@@ -78,7 +78,9 @@ def test_s08_a_recovery_killed_for_another_reason_loses_and_quarantines_nothing(
     house.dies()
     assert not recovery_survives(house.store)
     assert not recovery_survives(house.store)
-    assert spool_recover(house.store) == Recovered(owners=1, adopted=3)
+    found = spool_recover(house.store)
+    assert (found.owners, found.quarantined, found.left) == (1, 0, 0)
+    assert indexed() == {"1.2.3.3", "1.2.3.4", "1.2.3.5"}
     assert not QuarantinedObject.objects.exists()
     house.check()
 
