@@ -44,6 +44,7 @@ from tests.network.dimse_fixtures import (
     raw_connection,
     read_pdu,
     store_command,
+    wait_until,
 )
 from tests.studies.datasets import CT, EXPLICIT, dataset, uid
 from tests.studies.house import House, content
@@ -260,7 +261,7 @@ def test_d16_unsupported_sop_class(wired: Wired, fast: bool) -> None:
         assert stored == (P_DATA, statuses.SUCCESS)
         private = {"sop_class_uid": PRIVATE_CLASS, "sop_instance_uid": "1.2.3.10"}
         assert object_sent(connection, content("1.2.3.10"), context_id=1, **private)[0] == A_ABORT
-    assert attackers_rows() == ["1.2.3.9"]
+    assert wait_until(attackers_rows) == ["1.2.3.9"]  # an abort does not wait for the index
 
 
 @pytest.mark.django_db(transaction=True)
