@@ -23,15 +23,16 @@ Wired = Callable[..., AbstractContextManager[LocalReceiver]]
 
 @pytest.fixture
 def handlers(house: House) -> Iterator[StorageHandlers]:
-    """What the gateway keeps objects with; indexed at the end."""
+    """What the gateway keeps objects with; at the end all is indexed, and rows and files agree."""
     indexer = Indexer(house.store, house.intake)
     indexer.start()
     yield StorageHandlers(InstanceReceiver(house.store, house.intake, indexer), indexer)
     indexer.stop(timeout_seconds=20)
+    house.check()
 
 
 @pytest.fixture
-def wired(house: House, handlers: StorageHandlers) -> Wired:
+def wired(handlers: StorageHandlers) -> Wired:
     """A receiver with those handlers; another peer's objects are stored and indexed throughout the block."""
 
     @contextlib.contextmanager
@@ -39,6 +40,5 @@ def wired(house: House, handlers: StorageHandlers) -> Wired:
         honest = {"dataset": content(HONEST, "1.2.77", "1.2.78"), "contexts": ((CT, (EXPLICIT,)),)}
         with LocalReceiver(handlers, **config) as local, neighbour(local, **honest):  # type: ignore[arg-type]
             yield local
-        house.check()
 
     return opened
