@@ -130,11 +130,13 @@ def test_sender_reads_identity_and_data_set_of_a_file(kind: ObjectKind) -> None:
 
 def test_peak_that_is_over_is_seen(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path)
-    grows = "import sys; sys.stdin.readline(); x = b'x' * (80 << 20); del x; print(1, flush=True); sys.stdin.readline()"
+    says = "print(1, flush=True); sys.stdin.readline()"
+    grows = f"import sys; {says}; x = b'x' * (84 << 20); del x; {says}"
     with subprocess.Popen([sys.executable, "-c", grows], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         gateway.processes.append(process)
+        process.stdout.readline()  # it has started: what it took for that and gave back is no part of the growth
         with PeakWatch(gateway) as watch:
             process.stdin.write(b"\n")
             process.stdin.flush()
