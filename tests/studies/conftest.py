@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from studies.dicom.spool import Intake, Store
 from tests.studies.house import House
 
 
@@ -14,3 +15,17 @@ def house(tmp_path: Path) -> Iterator[House]:
     yield house
     house.receiver.close()
     house.intake.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def intake(store: Store) -> Iterator[Intake]:
+    made = Intake(store, owner="recv", batch_objects=4)
+    yield made
+    made.close()

@@ -7,7 +7,6 @@ import os
 import resource
 import stat
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,20 +19,6 @@ from tests.studies.house import holds_something
 
 META = b"\0" * 128 + b"DICM" + b"meta"
 STUDY, SERIES = "aa" * 8, "bb" * 8
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def intake(store: Store) -> Iterator[Intake]:
-    made = Intake(store, owner="recv", batch_objects=4)
-    yield made
-    made.close()
 
 
 def receive(intake: Intake, data: bytes = b"dataset") -> SpooledObject:

@@ -3,26 +3,11 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from studies.dicom.spool import Intake, SpooledObject, SpoolError, Store, abandoned, file_hash
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
-def intake(store: Store) -> Iterator[Intake]:
-    made = Intake(store, owner="recv", batch_objects=4)
-    yield made
-    made.close()
 
 
 def receive(intake: Intake) -> SpooledObject:

@@ -17,13 +17,6 @@ from tests.studies.test_spool import META, code_of, open_descriptors, receive
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def intake(store: Store) -> Iterator[Intake]:
     """One that must leave nothing behind."""
     made = Intake(store, owner="recv")

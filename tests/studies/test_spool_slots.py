@@ -3,9 +3,7 @@
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -16,23 +14,9 @@ from tests.studies.test_spool import META, code_of, first_batch, receive, slots
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def none_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slots are made when they are needed, by whoever needs them."""
     monkeypatch.setattr(spool_module, "_MOST_SLOTS", 0)
-
-
-@pytest.fixture
-def intake(store: Store) -> Iterator[Intake]:
-    made = Intake(store, owner="recv", batch_objects=4)
-    yield made
-    made.close()
 
 
 def fsync_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,6 @@ SHA = hashlib.sha256(b"refused").hexdigest()
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.prepare()
-    return made
-
-
 def receive(store: Store, data: bytes = b"dataset") -> SpooledObject:
     part = Intake(store, owner="recv").begin()
     part.write(data)
