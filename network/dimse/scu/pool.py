@@ -175,7 +175,10 @@ class AssociationPool:
                 with self._changed:
                     self._reused[key[0]] += 1
                 return opened
-            opened.release() if opened.is_quiet() else opened.abort()
+            if opened.is_quiet():
+                opened.release()
+            else:
+                opened.abort()
         return None
 
     def _pop(self, key: Key) -> _Idle | None:
