@@ -14,19 +14,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 
 from network.dimse import guards, statuses
 from network.dimse.channel import Report, Ticket
 from network.dimse.command import StoreCommand
-from network.dimse.contexts import VERIFICATION, narrow_to_first_offered
+from network.dimse.contexts import VERIFICATION
 from network.dimse.fast_store import FastStore, StoreTurn
 from network.dimse.guards import ProtocolViolationError
+from network.dimse.negotiation import ReceivingACSE, ReceivingDIMSE
 from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult, StoreSink
 from network.dimse.receiving_layer import Checkpoint, ReceivingUpperLayer
+from network.dimse.rights import Rights
 from network.dimse.sinks import FAILED, GuardedSink, RefusingSink
 from network.dimse.tally import Tally
 from network.dimse.wire import PeerSocket
@@ -38,44 +38,6 @@ logger = logging.getLogger(__name__)
 COMMENT_CHARACTERS = 64
 END_SECONDS = 2.0
 PIECE_BYTES = 1 << 20
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-
-
-class ReceivingACSE(ACSE):
-    """Negotiates as pynetdicom does, but by the peer's order of transfer syntaxes and our own count of associations."""
-
-    def _negotiate_as_acceptor(self) -> None:
-        association: ReceivingAssociation = self.assoc
-        association.peer_known()
-        refusal = association.server.admit(association)
-        if refusal is not None:
-            association.end_reason = refusal.reason
-            self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
-            association.kill()
-            return
-        if str(self.requestor.primitive.application_context_name or "") != APPLICATION_CONTEXT:
-            association.end_reason = "application-context"
-            self.send_reject(0x01, 0x01, 0x02)
-            association.kill()
-            return
-        requested = self.requestor.primitive.presentation_context_definition_list
-        self.acceptor.supported_contexts = narrow_to_first_offered(requested, association.server.supported)
-        super()._negotiate_as_acceptor()
-
-    def send_release(self, is_response: bool = False) -> None:
-        """Before a release is answered the port has heard of it, and the association's place is free."""
-        if is_response:
-            self.assoc.releasing()
-        super().send_release(is_response)
-
-
-class ReceivingDIMSE(DIMSEServiceProvider):
-    """Marks the association busy before a message leaves the queue, so that it is never idle in between."""
-
-    def get_msg(self, block: bool = False) -> Any:
-        if not self.msg_queue.empty():
-            self.assoc.is_serving = True
-        return super().get_msg(block)
 
 
 class ReceivingAssociation(Association):
@@ -198,6 +160,10 @@ class ReceivingAssociation(Association):
             tls=self.ticket.tls,
         )
         self.tally = Tally()
+
+    def rights_known(self, rights: Rights) -> None:
+        """It is admitted, and may do this from now on."""
+        self.peer = replace(self._known_peer(), rights=rights)
 
     def releasing(self) -> None:
         """The peer has asked for the release, and waits for the answer."""

@@ -43,6 +43,11 @@ def storage_contexts(extra_sop_classes: Sequence[str] = ()) -> list[Presentation
     return [_context(uid, syntaxes) for uid in classes]
 
 
+def verification_context() -> PresentationContext:
+    """Verification with every transfer syntax."""
+    return _context(VERIFICATION, transfer_syntaxes())
+
+
 def first_offered(offered: Iterable[str], supported: Iterable[str]) -> str | None:
     """The first transfer syntax in the peer's order that is supported: what it would rather send is best undecoded."""
     known = frozenset(supported)

@@ -21,10 +21,11 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from network.dimse.access import ACCEPTED, NO_VERDICT, STOPPING, TOO_MANY, Verdict
 from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Order, Report, Reporter, Ticket, socket_receive
-from network.dimse.contexts import storage_contexts
+from network.dimse.contexts import storage_contexts, verification_context
 from network.dimse.errors import ConfigurationError, DimseError
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
+from network.dimse.rights import Rights
 from network.dimse.tls import HandshakeError, handshake
 from network.dimse.wire import PeerSocket
 
@@ -120,7 +121,6 @@ class ReceiverServer(ThreadedAssociationServer):
         self.config = config
         self.port = port
         self.reporter = reporter
-        self.supported = _supported(tuple(config.extra_sop_classes))
         self._changed = threading.Condition()
         self._changes = 0
         self._stopping = False
@@ -141,6 +141,12 @@ class ReceiverServer(ThreadedAssociationServer):
     def is_stopping(self) -> bool:
         """True once nothing new is begun."""
         return self._stopping
+
+    def supported_for(self, rights: Rights) -> Mapping[str, PresentationContext]:
+        """The contexts that an association with these rights may have. Asking for something else it may not do is
+        answered by that service, in words; who may not store need not send objects to learn it.
+        """
+        return _supported(tuple(self.config.extra_sop_classes) if rights.store else None)
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
@@ -187,8 +193,8 @@ class ReceiverServer(ThreadedAssociationServer):
             self._associations.add(association)
         self.notify()
 
-    def admit(self, association: ReceivingAssociation) -> Verdict | None:
-        """Count the association as accepted, after the acceptor has agreed; else the verdict against it."""
+    def admit(self, association: ReceivingAssociation) -> Verdict:
+        """Count the association as accepted when the acceptor agrees; its verdict, or ours."""
         with self._changed:
             if self._stopping:
                 return STOPPING
@@ -196,10 +202,9 @@ class ReceiverServer(ThreadedAssociationServer):
                 return TOO_MANY
             self._admitted.add(association)
         verdict = self._ask(association) if association.ticket.ask else ACCEPTED
-        if verdict.accepted:
-            return None
-        with self._changed:
-            self._admitted.discard(association)
+        if not verdict.accepted:
+            with self._changed:
+                self._admitted.discard(association)
         return verdict
 
     def _ask(self, association: ReceivingAssociation) -> Verdict:
@@ -336,9 +341,10 @@ class Receiver:
 
 
 @functools.cache
-def _supported(extra_sop_classes: tuple[str, ...]) -> Mapping[str, PresentationContext]:
-    """The contexts by abstract syntax: read by every negotiation, changed by none."""
-    return {str(context.abstract_syntax): context for context in storage_contexts(extra_sop_classes)}
+def _supported(extra_sop_classes: tuple[str, ...] | None) -> Mapping[str, PresentationContext]:
+    """The contexts by abstract syntax (read by every negotiation, changed by none); None: nothing is stored."""
+    storage = [] if extra_sop_classes is None else storage_contexts(extra_sop_classes)
+    return {str(context.abstract_syntax): context for context in [verification_context(), *storage]}
 
 
 def _end_if_idle(association: ReceivingAssociation) -> None:
