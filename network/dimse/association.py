@@ -22,6 +22,7 @@ from network.dimse.channel import Report, Ticket
 from network.dimse.command import StoreCommand
 from network.dimse.contexts import VERIFICATION
 from network.dimse.fast_store import FastStore, StoreTurn
+from network.dimse.find_service import extended_answer
 from network.dimse.guards import ProtocolViolationError
 from network.dimse.negotiation import ReceivingACSE, ReceivingDIMSE
 from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult, StoreSink
@@ -106,8 +107,22 @@ class ReceivingAssociation(Association):
         config = self.server.config
         if config.fast:
             self.fast_store = FastStore(
-                self, wire, max_pdu_bytes=config.max_pdu_bytes, pdu_seconds=config.dimse_seconds
+                self,
+                wire,
+                max_pdu_bytes=config.max_pdu_bytes,
+                pdu_seconds=config.dimse_seconds,
+                find_port=self.server.find_port,
             )
+
+    @property
+    def connection_is_over(self) -> bool:
+        """Whether a write has failed, so that nobody reads what is written."""
+        return self.dul.socket is None or not self.dul.event_queue.empty()
+
+    def extended_negotiation(self, sop_class_uid: str) -> bytes:
+        """What was agreed for this SOP class; empty when nothing was."""
+        asked = self.requestor.sop_class_extended.get(sop_class_uid)
+        return (extended_answer(sop_class_uid, asked) or b"") if asked else b""
 
     def something_happened(self) -> None:
         """This association's thread need not wait: from the upper layer's thread."""
@@ -143,7 +158,7 @@ class ReceivingAssociation(Association):
         try:
             super().run_reactor()
         except Exception as exc:  # noqa: BLE001 - the outermost loop of an association
-            self._log_failure("association failed", exc)
+            self.log_failure("association failed", exc)
             self.end_reason = self.end_reason or "internal-error"
         finally:
             self._finish()
@@ -163,13 +178,13 @@ class ReceivingAssociation(Association):
 
     def rights_known(self, rights: Rights) -> None:
         """It is admitted, and may do this from now on."""
-        self.peer = replace(self._known_peer(), rights=rights)
+        self.peer = replace(self.known_peer(), rights=rights)
 
     def releasing(self) -> None:
         """The peer has asked for the release, and waits for the answer."""
         self._released = True
         if self.tally.objects_stored:
-            self._tell_port(self.server.port.association_releasing, self._known_peer())
+            self._tell_port(self.server.port.association_releasing, self.known_peer())
         self.server.reporter.report(self._report("over"))
 
     def _tell_closed(self) -> None:
@@ -190,7 +205,7 @@ class ReceivingAssociation(Association):
         self._tell_port(self.server.port.association_closed, self.peer, summary)
 
     def _run_reactor(self) -> None:
-        self._tell_port(self.server.port.association_opened, self._known_peer())
+        self._tell_port(self.server.port.association_opened, self.known_peer())
         self.server.reporter.report(self._report("opened"))
         self.server.notify()
         self._told_opened = True
@@ -260,7 +275,7 @@ class ReceivingAssociation(Association):
         if uids is None:
             uids = self._context_uids[context_id] = (str(context.transfer_syntax[0]), str(context.abstract_syntax))
         request = StoreRequest(
-            peer=self._known_peer(),
+            peer=self.known_peer(),
             message_id=command.message_id,
             context_id=context_id,
             sop_class_uid=command.sop_class_uid,
@@ -270,7 +285,7 @@ class ReceivingAssociation(Association):
         )
         if request.abstract_syntax_uid == VERIFICATION:
             return RefusingSink(StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context"))
-        port_failed = partial(self._log_failure, "port failed on an object")
+        port_failed = partial(self.log_failure, "port failed on an object")
         try:
             return GuardedSink(self.server.port.begin(request), port_failed)
         except Exception as exc:  # noqa: BLE001 - whatever failed, the sender must hear that nothing was kept
@@ -286,7 +301,7 @@ class ReceivingAssociation(Association):
         try:
             tell(*details)
         except Exception as exc:  # noqa: BLE001 - the port may be anything; the association goes its way all the same
-            self._log_failure("port failed on an association", exc)
+            self.log_failure("port failed on an association", exc)
 
     def _finish(self) -> None:
         self.disconnect()
@@ -320,7 +335,8 @@ class ReceivingAssociation(Association):
         answer = self.acceptor.primitive
         return "called-ae-title" if answer is not None and answer.diagnostic == 0x07 else "refused"
 
-    def _known_peer(self) -> Peer:
+    def known_peer(self) -> Peer:
+        """Who has asked for this association."""
         if self.peer is None:
             raise RuntimeError("the association has not been requested")
         return self.peer
@@ -347,7 +363,7 @@ class ReceivingAssociation(Association):
             return replace(self._report("closed"), outcome="rejected", reason=self._outcome()[1])
         return self._report("closed")
 
-    def _log_failure(self, event: str, exc: Exception) -> None:
+    def log_failure(self, event: str, exc: Exception) -> None:
         """Where and what kind, never the text: it may quote the peer's data."""
         frames = traceback.extract_tb(exc.__traceback__)
         origin = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

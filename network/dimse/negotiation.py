@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from network.dimse.contexts import narrow_to_first_offered
+from network.dimse.find_service import extended_answer
 
 if TYPE_CHECKING:
     from network.dimse.association import ReceivingAssociation
@@ -35,6 +37,17 @@ class ReceivingACSE(ACSE):
         supported = association.server.supported_for(verdict.rights)
         self.acceptor.supported_contexts = narrow_to_first_offered(requested, supported)
         super()._negotiate_as_acceptor()
+
+    def _check_sop_class_extended(self) -> list[SOPClassExtendedNegotiation]:
+        """What we agree to of extended negotiation: about queries alone."""
+        items = []
+        for uid, asked in self.requestor.sop_class_extended.items():
+            agreed = extended_answer(str(uid), asked)
+            if agreed:
+                item = SOPClassExtendedNegotiation()
+                item.sop_class_uid, item.service_class_application_information = uid, agreed
+                items.append(item)
+        return items
 
     def send_release(self, is_response: bool = False) -> None:
         """Before a release is answered the port has heard of it, and the association's place is free."""
