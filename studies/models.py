@@ -40,6 +40,13 @@ class Study(models.Model):
     state_since = models.DateTimeField(default=now)
     reason = models.CharField(max_length=400, blank=True, help_text="Why it is where it is, in plain words.")
     patient_name = models.CharField(max_length=324, blank=True)
+    patient_name_folded = models.CharField(
+        max_length=324,
+        blank=True,
+        editable=False,
+        db_index=True,
+        help_text="The name as queries search it: without case, accents and empty components.",
+    )
     patient_id = models.CharField(max_length=64, blank=True)
     issuer_of_patient_id = models.CharField(max_length=64, blank=True)
     patient_birth_date = models.DateField(null=True, blank=True)

@@ -22,6 +22,8 @@ from network.handlers import StorageHandlers
 from network.models import DEFAULT, LocalAE
 from network.services.access import limits_current, policy_current
 from network.services.endpoints import endpoint_of, endpoints_seed
+from network.services.query import QueryService
+from network.services.query_trail import QueryTrail
 from studies.dicom.spool import Intake
 from studies.selectors import store_open
 from studies.services.indexer import Indexer
@@ -84,10 +86,13 @@ def receiver_run(index: int, descriptor: int) -> None:
     instances = InstanceReceiver(store, intake, indexer)
     handlers = StorageHandlers(instances, indexer)
     channel = channel_open(descriptor)
-    receiver = Receiver(channel, receiver_config(), handlers)
+    trail = QueryTrail()
+    receiver = Receiver(channel, receiver_config(), handlers, QueryService(trail))
     _on_signals(lambda: receiver.stop(grace_seconds=15.0))
     indexer.start()
+    trail.start()
     receiver.serve()
+    trail.stop()
     instances.close()
     indexer.stop()
     intake.close()

@@ -8,6 +8,8 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
 from network.dimse.errors import ConfigurationError
+from network.dimse.query.ports import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from network.dimse.query.question import MODELS
 
 VERIFICATION = str(Verification)
 
@@ -41,6 +43,16 @@ def storage_contexts(extra_sop_classes: Sequence[str] = ()) -> list[Presentation
     syntaxes = transfer_syntaxes()
     classes = dict.fromkeys([VERIFICATION, *storage_sop_classes(), *extra_sop_classes])
     return [_context(uid, syntaxes) for uid in classes]
+
+
+def verification_context() -> PresentationContext:
+    """Verification with every transfer syntax."""
+    return _context(VERIFICATION, transfer_syntaxes())
+
+
+def query_contexts() -> list[PresentationContext]:
+    """The three information models of C-FIND, in what identifiers are read and written in."""
+    return [_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in MODELS]
 
 
 def first_offered(offered: Iterable[str], supported: Iterable[str]) -> str | None:

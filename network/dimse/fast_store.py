@@ -1,8 +1,8 @@
-"""C-STORE without detours: data sets stream from the connection's buffer into the sink, and nothing else does.
+"""C-STORE without detours: data sets stream from the connection's buffer into the sink. C-FIND goes the same way.
 
     upper layer's thread: sees a C-STORE-RQ, whole in the buffer, nothing else under way -> gives its turn away
     association's thread: takes it, streams, answers, looks at the next PDU ... -> gives the turn back
-    upper layer's thread: handles whatever is not a C-STORE, its bytes untouched
+    upper layer's thread: handles whatever is neither, its bytes untouched
 
 The connection belongs to one of the two threads at a time.
 """
@@ -11,12 +11,15 @@ import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from network.dimse import guards
 from network.dimse.command import StoreCommand, store_command, store_response
+from network.dimse.find_service import End, FindFound, FindService, IdentifierSink
 from network.dimse.guards import PDV_HEADER_BYTES, PduTimeoutError, ProtocolViolationError
-from network.dimse.ports import StoreSink
+from network.dimse.query.command import cancelled_id, find_command
+from network.dimse.query.ports import FindPort
+from network.dimse.query.question import MODELS
 from network.dimse.wire import BUFFER_BYTES, PDU_HEADER_BYTES, Interrupted, PeerSocket
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ _TURN_SECONDS: Final = 0.05
 _PDV: Final = struct.Struct(">LBB")
 _COMMAND: Final = 0x01
 _LAST: Final = 0x02
+_ABORT: Final = 0x07
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,20 @@ class StoreFound:
     pdu_left: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Peeked:
+    """A whole command set at the head of the buffer, which stays there."""
+
+    encoded: bytes
+    context_id: int
+    consumed: int
+    pdu_left: int
+
+
 class StoreTurn:
     """The right to use the connection, offered by the upper layer's thread through the queue of messages."""
 
-    def __init__(self, found: StoreFound) -> None:
+    def __init__(self, found: StoreFound | FindFound) -> None:
         self.found = found
         self._lock = threading.Lock()
         self._claimed = False
@@ -65,15 +79,29 @@ class StoreTurn:
         return self._over.wait(_TURN_SECONDS)
 
 
+class _Taker(Protocol):
+    """Takes a data set while it arrives."""
+
+    def write(self, data: memoryview) -> None: ...
+
+
 class _OtherPdu(Exception):  # noqa: N818 - nothing is wrong
     """Within a data set came a PDU that is none of ours: it stays in the buffer."""
 
 
 class FastStore:
-    """The C-STORE service of one association; `peek` for the thread whose turn it is, `serve` for the association's."""
+    """The C-STORE service of one association, and with `find_port` its C-FIND service; `peek` for the thread whose turn
+    it is, `serve` for the association's.
+    """
 
     def __init__(
-        self, association: "ReceivingAssociation", wire: PeerSocket, *, max_pdu_bytes: int, pdu_seconds: float
+        self,
+        association: "ReceivingAssociation",
+        wire: PeerSocket,
+        *,
+        max_pdu_bytes: int,
+        pdu_seconds: float,
+        find_port: FindPort | None = None,
     ) -> None:
         self._association = association
         self._wire = wire
@@ -81,13 +109,32 @@ class FastStore:
         self._pdu_seconds = pdu_seconds
         self._pdu_left = 0
         self._pdu_deadline = 0.0
+        self._find = FindService(association, wire, self, find_port) if find_port is not None else None
 
-    def peek(self) -> StoreFound | None:
-        """The C-STORE-RQ that comes next, or None when something else does, which stays in the buffer untouched.
+    def peek(self) -> StoreFound | FindFound | None:
+        """The C-STORE-RQ or C-FIND-RQ that comes next, or None when something else does, which stays in the buffer
+        untouched.
 
         Waits until a command set that has begun is whole. Raises PduTimeoutError, OSError, Interrupted, and
         ProtocolViolationError for a PDU that may not be so long.
         """
+        peeked = self._peek_command()
+        return None if peeked is None else self._found(peeked)
+
+    def interruption(self, message_id: int) -> End:
+        """What the peer has said while it is answered: a C-CANCEL-RQ of this message is taken, all else stays."""
+        if not self._wire.wait(0.0):
+            return ""
+        self._wire.need(PDU_HEADER_BYTES, time.monotonic() + self._pdu_seconds)
+        if self._wire.header()[0] == _ABORT:
+            return "gone"
+        peeked = self._peek_command()
+        if peeked is None or peeked.pdu_left or cancelled_id(peeked.encoded) != message_id:
+            return ""
+        self._wire.take(peeked.consumed)
+        return "cancelled"
+
+    def _peek_command(self) -> _Peeked | None:
         wire = self._wire
         deadline = time.monotonic() + self._pdu_seconds
         encoded = b""
@@ -111,7 +158,7 @@ class FastStore:
             encoded += wire.peek(at, size)
             at += size
             if control & _LAST:
-                return self._found(encoded, context_id, at, pdu_left)
+                return _Peeked(encoded, context_id, at, pdu_left)
 
     def _peek_pdu(self, at: int, deadline: float) -> int:
         """The length of the P-DATA PDU that begins there; 0 for another."""
@@ -122,19 +169,35 @@ class FastStore:
         guards.pdu_check(kind, length, established=True, max_pdu_bytes=self._max_pdu_bytes)
         return length
 
-    def _found(self, encoded: bytes, context_id: int, consumed: int, pdu_left: int) -> StoreFound | None:
-        context = self._association.context_of(context_id)
-        command = store_command(encoded) if context is not None else None
-        return None if command is None else StoreFound(command, context, context_id, consumed, pdu_left)
+    def _found(self, peeked: _Peeked) -> StoreFound | FindFound | None:
+        context = self._association.context_of(peeked.context_id)
+        if context is None:
+            return None
+        where = context, peeked.context_id, peeked.consumed, peeked.pdu_left
+        store = store_command(peeked.encoded)
+        if store is not None:
+            return StoreFound(store, *where)
+        if self._find is None or str(context.abstract_syntax) not in MODELS:
+            return None
+        find = find_command(peeked.encoded)
+        return None if find is None else FindFound(find, *where)
 
     def serve(self, turn: StoreTurn) -> None:
         """Store one object after the other until something else comes, or nothing for a moment. Never raises for what
         a peer does.
         """
-        found: StoreFound | None = turn.found
+        found: StoreFound | FindFound | None = turn.found
         try:
             while found is not None:
-                self._serve_one(found)
+                self._association.is_serving = True
+                self._wire.take(found.consumed)
+                self._pdu_left = found.pdu_left
+                self._pdu_deadline = time.monotonic() + self._pdu_seconds
+                if isinstance(found, StoreFound):
+                    self._serve_store(found)
+                else:
+                    self._serve_find(found)
+                self._association.served()
                 found = self._next()
         except (Interrupted, _OtherPdu):
             pass  # the upper layer has something to write, or to read
@@ -143,7 +206,7 @@ class FastStore:
         except OSError:
             self._association.dul.connection_ended()
 
-    def _next(self) -> StoreFound | None:
+    def _next(self) -> StoreFound | FindFound | None:
         """What comes next if it comes soon, and the association is not to end."""
         association = self._association
         if association.server.is_stopping:
@@ -152,12 +215,14 @@ class FastStore:
             return None
         return self.peek()
 
-    def _serve_one(self, found: StoreFound) -> None:
+    def _serve_find(self, found: FindFound) -> None:
+        identifier = IdentifierSink()
+        self._stream(identifier, found.context_id)
+        if self._find is not None:
+            self._find.serve(found, identifier)
+
+    def _serve_store(self, found: StoreFound) -> None:
         association = self._association
-        association.is_serving = True
-        self._wire.take(found.consumed)
-        self._pdu_left = found.pdu_left
-        self._pdu_deadline = time.monotonic() + self._pdu_seconds
         sink = association.sink_for(found.command, found.context, found.context_id)
         try:
             size = self._stream(sink, found.context_id)
@@ -173,9 +238,8 @@ class FastStore:
             max_pdu_bytes=association.requestor.maximum_length or 0,
         )
         self._wire.send(response)
-        association.served()
 
-    def _stream(self, sink: StoreSink, context_id: int) -> int:
+    def _stream(self, sink: "_Taker", context_id: int) -> int:
         """Every fragment of the data set to the sink, until the last; how many bytes they were."""
         wire, size = self._wire, 0
         while True:
@@ -198,7 +262,7 @@ class FastStore:
                     raise ProtocolViolationError("data-set-unannounced")
                 return size
 
-    def _fragment(self, sink: StoreSink, left: int) -> None:
+    def _fragment(self, sink: "_Taker", left: int) -> None:
         wire = self._wire
         while left:
             if not wire.buffered:

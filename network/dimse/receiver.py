@@ -21,10 +21,12 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from network.dimse.access import ACCEPTED, NO_VERDICT, STOPPING, TOO_MANY, Verdict
 from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Order, Report, Reporter, Ticket, socket_receive
-from network.dimse.contexts import storage_contexts
+from network.dimse.contexts import query_contexts, storage_contexts, verification_context
 from network.dimse.errors import ConfigurationError, DimseError
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
+from network.dimse.query.ports import FindPort
+from network.dimse.rights import Rights
 from network.dimse.tls import HandshakeError, handshake
 from network.dimse.wire import PeerSocket
 
@@ -116,11 +118,13 @@ class ReceiverServer(ThreadedAssociationServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, config: ReceiverConfig, port: StorePort, reporter: Reporter) -> None:
+    def __init__(
+        self, config: ReceiverConfig, port: StorePort, reporter: Reporter, find_port: FindPort | None = None
+    ) -> None:
         self.config = config
         self.port = port
+        self.find_port = find_port if config.fast else None
         self.reporter = reporter
-        self.supported = _supported(tuple(config.extra_sop_classes))
         self._changed = threading.Condition()
         self._changes = 0
         self._stopping = False
@@ -141,6 +145,13 @@ class ReceiverServer(ThreadedAssociationServer):
     def is_stopping(self) -> bool:
         """True once nothing new is begun."""
         return self._stopping
+
+    def supported_for(self, rights: Rights) -> Mapping[str, PresentationContext]:
+        """The contexts that an association with these rights may have. Asking for something else it may not do is
+        answered by that service, in words; who may not store need not send objects to learn it.
+        """
+        extra_sop_classes = tuple(self.config.extra_sop_classes) if rights.store else None
+        return _supported(extra_sop_classes, queries=self.find_port is not None)
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
@@ -187,8 +198,8 @@ class ReceiverServer(ThreadedAssociationServer):
             self._associations.add(association)
         self.notify()
 
-    def admit(self, association: ReceivingAssociation) -> Verdict | None:
-        """Count the association as accepted, after the acceptor has agreed; else the verdict against it."""
+    def admit(self, association: ReceivingAssociation) -> Verdict:
+        """Count the association as accepted when the acceptor agrees; its verdict, or ours."""
         with self._changed:
             if self._stopping:
                 return STOPPING
@@ -196,10 +207,9 @@ class ReceiverServer(ThreadedAssociationServer):
                 return TOO_MANY
             self._admitted.add(association)
         verdict = self._ask(association) if association.ticket.ask else ACCEPTED
-        if verdict.accepted:
-            return None
-        with self._changed:
-            self._admitted.discard(association)
+        if not verdict.accepted:
+            with self._changed:
+                self._admitted.discard(association)
         return verdict
 
     def _ask(self, association: ReceivingAssociation) -> Verdict:
@@ -269,16 +279,18 @@ class ReceiverServer(ThreadedAssociationServer):
 
 
 class Receiver:
-    """Serves the acceptor's sockets until the channel ends or `stop` is called.
+    """Serves the acceptor's sockets until the channel ends or `stop` is called. Without `find_port` nobody may query.
 
     Nothing is promised to a peer that its port has not promised; after SIGKILL every unanswered object is unknown.
     """
 
-    def __init__(self, channel: socket.socket, config: ReceiverConfig, port: StorePort) -> None:
+    def __init__(
+        self, channel: socket.socket, config: ReceiverConfig, port: StorePort, find_port: FindPort | None = None
+    ) -> None:
         pynetdicom_prepare()
         self._channel = channel
         self._reporter = Reporter(channel)
-        self._server = ReceiverServer(config, port, self._reporter)
+        self._server = ReceiverServer(config, port, self._reporter, find_port)
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._grace_seconds = GRACE_SECONDS
@@ -336,9 +348,11 @@ class Receiver:
 
 
 @functools.cache
-def _supported(extra_sop_classes: tuple[str, ...]) -> Mapping[str, PresentationContext]:
-    """The contexts by abstract syntax: read by every negotiation, changed by none."""
-    return {str(context.abstract_syntax): context for context in storage_contexts(extra_sop_classes)}
+def _supported(extra_sop_classes: tuple[str, ...] | None, *, queries: bool) -> Mapping[str, PresentationContext]:
+    """The contexts by abstract syntax (read by every negotiation, changed by none); None: nothing is stored."""
+    storage = [] if extra_sop_classes is None else storage_contexts(extra_sop_classes)
+    services = query_contexts() if queries else []
+    return {str(context.abstract_syntax): context for context in [verification_context(), *services, *storage]}
 
 
 def _end_if_idle(association: ReceivingAssociation) -> None:

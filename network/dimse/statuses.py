@@ -11,6 +11,13 @@ CANNOT_UNDERSTAND = 0xC000
 HANDLER_FAILED = 0xC211
 """A fault of ours while the object was kept: nothing is wrong with the object, the sender may try again."""
 
+NOT_AUTHORIZED = 0x0124
+CANCEL = 0xFE00
+PENDING = 0xFF00
+PENDING_UNSUPPORTED = 0xFF01
+"""An answer to a question of which some optional keys do not count here."""
+QUERY_FAILED = 0xC001
+
 _WARNINGS = range(0xB000, 0xC000)
 _MEANINGS = {
     SUCCESS: "stored",

@@ -1,0 +1,141 @@
+"""C-FIND for those who may: the question is read, asked of the index, answered and recorded."""
+
+import threading
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from django.db import close_old_connections
+
+from gateway_project.core.options import option
+from network.dimse import statuses
+from network.dimse.query.answer import AnswerEncoder
+from network.dimse.query.dataset import elements_read
+from network.dimse.query.errors import QueryError
+from network.dimse.query.matching import Folding
+from network.dimse.query.ports import FindBatch, FindRequest
+from network.dimse.query.question import (
+    PATIENT_ROOT_FIND,
+    PATIENT_STUDY_ONLY_FIND,
+    STUDY_ROOT_FIND,
+    Question,
+    question_read,
+)
+from network.selectors.query import IndexQuery, Limits
+from network.services.associations import ae_title_shown
+from network.services.query_trail import Asked, QueryTrail
+
+_MODEL_WORDS: Final = {
+    PATIENT_ROOT_FIND: "Patient Root",
+    STUDY_ROOT_FIND: "Study Root",
+    PATIENT_STUDY_ONLY_FIND: "Patient/Study Only",
+}
+_KEPT_CHARACTERS: Final = 200
+
+
+class QueryService:
+    """network.dimse.query.ports.FindPort over the index; one for each receiver process."""
+
+    def __init__(self, trail: QueryTrail) -> None:
+        self._trail = trail
+        self._places = _Places()
+
+    def find(self, request: FindRequest, identifier: bytes) -> Generator[FindBatch, None, None]:
+        """The answers that this peer may have. Every query is recorded, with its end; its values only in the trail."""
+        peer = request.peer
+        asked = Asked(
+            association_id=peer.association_id,
+            calling_ae_title=ae_title_shown(peer.calling_ae_title),
+            address=peer.address,
+            outcome="failure",
+            model=_MODEL_WORDS[request.sop_class_uid],
+        )
+        if not peer.rights.query:
+            self._trail.add(replace(asked, outcome="refused", code="query-forbidden"))
+            raise QueryError(
+                "this AE may not query: ask the gateway's operator",
+                code="query-forbidden",
+                status=statuses.NOT_AUTHORIZED,
+            )
+        try:
+            with self._places.taken(peer.calling_ae_title):
+                question = question_of(request, identifier)
+                asked = replace(asked, level=question.level.name, keys=_kept(question))
+                for batch in _answers(request, question):
+                    asked = replace(asked, answers=asked.answers + len(batch.identifiers))
+                    yield batch
+            asked = replace(asked, outcome="success")
+        except GeneratorExit:
+            asked = replace(asked, outcome="cancelled")
+            raise
+        except QueryError as error:
+            asked = replace(asked, code=error.code)
+            raise
+        finally:
+            self._trail.add(asked)
+
+
+def question_of(request: FindRequest, identifier: bytes) -> Question:
+    """What the identifier asks, as the options and the negotiation have it. Raises QueryError."""
+    folding = Folding(
+        case=option("QUERY.FOLD_CASE"),
+        accents=option("QUERY.FOLD_ACCENTS"),
+        fuzzy=request.fuzzy or option("QUERY.FUZZY_NAMES"),
+    )
+    return question_read(
+        elements_read(identifier, explicit=request.explicit),
+        model=request.sop_class_uid,
+        folding=folding,
+        relational=request.relational or option("QUERY.RELATIONAL"),
+        combined=request.combined or option("QUERY.COMBINED_DATE_TIME"),
+    )
+
+
+def _answers(request: FindRequest, question: Question) -> Iterator[FindBatch]:
+    close_old_connections()
+    limits = Limits(
+        answers=option("QUERY.MAX_ANSWERS"), seconds=option("QUERY.SECONDS"), files=option("QUERY.MAX_FILES")
+    )
+    query = IndexQuery(question, visible=request.peer.rights.visible, limits=limits)
+    encoder = AnswerEncoder(question, explicit=request.explicit, retrieve_ae_title=request.peer.called_ae_title)
+    for page in query.pages():
+        yield FindBatch([encoder.encode(values) for values in page], query.all_supported)
+
+
+def _kept(question: Question) -> dict[str, str]:
+    return {keyword: text[:_KEPT_CHARACTERS] for keyword, text in question.texts.items()}
+
+
+class _Places:
+    """How many queries there may be at once in this process, in all and of one AE title."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, ae_title: str) -> Iterator[None]:
+        """A place; waits for one among all for as long as a query may take. Raises QueryError `query-busy`."""
+        with self._changed:
+            if self._taken[ae_title] >= option("QUERY.MAX_PARALLEL_PER_PEER"):
+                raise _busy("too many queries of this AE at once")
+            free = self._changed.wait_for(
+                lambda: self._taken.total() < option("QUERY.MAX_PARALLEL"), option("QUERY.SECONDS")
+            )
+            if not free:
+                raise _busy("too many queries at once")
+            self._taken[ae_title] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken[ae_title] -= 1
+                if not self._taken[ae_title]:
+                    del self._taken[ae_title]
+                self._changed.notify()
+
+
+def _busy(words: str) -> QueryError:
+    return QueryError(f"{words}: try again", code="query-busy", status=statuses.OUT_OF_RESOURCES, permanent=False)
