@@ -174,6 +174,20 @@ OPTIONS = (
         help="Deadline of DIMSE messages.",
     ),
     Option(
+        key="DICOM.CONNECTION_SECONDS",
+        kind=Kind.FLOAT,
+        default=10.0,
+        minimum=1,
+        help="Deadline of a connection to a peer that we call, TLS included.",
+    ),
+    Option(
+        key="DICOM.RESPONSE_SECONDS",
+        kind=Kind.FLOAT,
+        default=60.0,
+        minimum=1,
+        help="How long a peer that we call may take to answer; longer for large objects.",
+    ),
+    Option(
         key="DICOM.MAX_PDU_BYTES",
         kind=Kind.INT,
         default=131072,
@@ -273,5 +287,21 @@ OPTIONS = (
         kind=Kind.BOOL,
         default=False,
         help="A range of dates with one of times is one of moments; else only for peers that negotiate it.",
+    ),
+    Option(
+        key="RETRIEVE.MAX_INSTANCES",
+        kind=Kind.INT,
+        default=50000,
+        minimum=1,
+        maximum=65535,
+        help="Instances sent for one C-MOVE or C-GET; a peer that names more gets none, and the status A701.",
+    ),
+    Option(
+        key="RETRIEVE.MAX_PARALLEL_PER_PEER",
+        kind=Kind.INT,
+        default=4,
+        minimum=1,
+        maximum=64,
+        help="Retrievals at once of one calling AE title, in each receiver; more are refused with A700.",
     ),
 )

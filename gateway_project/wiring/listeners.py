@@ -24,6 +24,7 @@ from network.services.access import limits_current, policy_current
 from network.services.endpoints import endpoint_of, endpoints_seed
 from network.services.query import QueryService
 from network.services.query_trail import QueryTrail
+from network.services.retrieve import RetrievalService
 from studies.dicom.spool import Intake
 from studies.selectors import store_open
 from studies.services.indexer import Indexer
@@ -87,7 +88,7 @@ def receiver_run(index: int, descriptor: int) -> None:
     handlers = StorageHandlers(instances, indexer)
     channel = channel_open(descriptor)
     trail = QueryTrail()
-    receiver = Receiver(channel, receiver_config(), handlers, QueryService(trail))
+    receiver = Receiver(channel, receiver_config(), handlers, QueryService(trail), RetrievalService())
     _on_signals(lambda: receiver.stop(grace_seconds=15.0))
     indexer.start()
     trail.start()
@@ -107,6 +108,7 @@ def receiver_config() -> ReceiverConfig:
         acse_seconds=option("DICOM.ACSE_SECONDS"),
         dimse_seconds=option("DICOM.DIMSE_SECONDS"),
         network_seconds=option("DICOM.ASSOCIATION_IDLE_SECONDS"),
+        sub_operation_seconds=option("DICOM.RESPONSE_SECONDS"),
         extra_sop_classes=option("DICOM.EXTRA_SOP_CLASSES"),
     )
 

@@ -112,6 +112,7 @@ class ReceivingAssociation(Association):
                 max_pdu_bytes=config.max_pdu_bytes,
                 pdu_seconds=config.dimse_seconds,
                 find_port=self.server.find_port,
+                retrieve_port=self.server.retrieve_port,
             )
 
     @property
@@ -285,6 +286,8 @@ class ReceivingAssociation(Association):
         )
         if request.abstract_syntax_uid == VERIFICATION:
             return RefusingSink(StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context"))
+        if not request.peer.rights.store:
+            return RefusingSink(StoreResult(statuses.NOT_AUTHORIZED, "this AE may not store"))
         port_failed = partial(self.log_failure, "port failed on an object")
         try:
             return GuardedSink(self.server.port.begin(request), port_failed)

@@ -20,6 +20,10 @@ from network.dimse.guards import PDV_HEADER_BYTES, PduTimeoutError, ProtocolViol
 from network.dimse.query.command import cancelled_id, find_command
 from network.dimse.query.ports import FindPort
 from network.dimse.query.question import MODELS
+from network.dimse.retrieve.command import retrieve_command
+from network.dimse.retrieve.models import FIND_MODEL
+from network.dimse.retrieve.ports import RetrievePort
+from network.dimse.retrieve_service import RetrieveFound, RetrieveService
 from network.dimse.wire import BUFFER_BYTES, PDU_HEADER_BYTES, Interrupted, PeerSocket
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ class StoreFound:
 
 
 @dataclass(frozen=True, slots=True)
-class _Peeked:
+class Peeked:
     """A whole command set at the head of the buffer, which stays there."""
 
     encoded: bytes
@@ -55,10 +59,13 @@ class _Peeked:
     pdu_left: int
 
 
+Found = StoreFound | FindFound | RetrieveFound
+
+
 class StoreTurn:
     """The right to use the connection, offered by the upper layer's thread through the queue of messages."""
 
-    def __init__(self, found: StoreFound | FindFound) -> None:
+    def __init__(self, found: Found) -> None:
         self.found = found
         self._lock = threading.Lock()
         self._claimed = False
@@ -102,6 +109,7 @@ class FastStore:
         max_pdu_bytes: int,
         pdu_seconds: float,
         find_port: FindPort | None = None,
+        retrieve_port: RetrievePort | None = None,
     ) -> None:
         self._association = association
         self._wire = wire
@@ -110,15 +118,16 @@ class FastStore:
         self._pdu_left = 0
         self._pdu_deadline = 0.0
         self._find = FindService(association, wire, self, find_port) if find_port is not None else None
+        self._retrieve = RetrieveService(association, wire, self, retrieve_port) if retrieve_port is not None else None
 
-    def peek(self) -> StoreFound | FindFound | None:
+    def peek(self) -> Found | None:
         """The C-STORE-RQ or C-FIND-RQ that comes next, or None when something else does, which stays in the buffer
         untouched.
 
         Waits until a command set that has begun is whole. Raises PduTimeoutError, OSError, Interrupted, and
         ProtocolViolationError for a PDU that may not be so long.
         """
-        peeked = self._peek_command()
+        peeked = self.peek_command()
         return None if peeked is None else self._found(peeked)
 
     def interruption(self, message_id: int) -> End:
@@ -128,13 +137,14 @@ class FastStore:
         self._wire.need(PDU_HEADER_BYTES, time.monotonic() + self._pdu_seconds)
         if self._wire.header()[0] == _ABORT:
             return "gone"
-        peeked = self._peek_command()
+        peeked = self.peek_command()
         if peeked is None or peeked.pdu_left or cancelled_id(peeked.encoded) != message_id:
             return ""
         self._wire.take(peeked.consumed)
         return "cancelled"
 
-    def _peek_command(self) -> _Peeked | None:
+    def peek_command(self) -> Peeked | None:
+        """The command set that comes next, or None when something else does; neither is taken. Errors as of `peek`."""
         wire = self._wire
         deadline = time.monotonic() + self._pdu_seconds
         encoded = b""
@@ -158,7 +168,7 @@ class FastStore:
             encoded += wire.peek(at, size)
             at += size
             if control & _LAST:
-                return _Peeked(encoded, context_id, at, pdu_left)
+                return Peeked(encoded, context_id, at, pdu_left)
 
     def _peek_pdu(self, at: int, deadline: float) -> int:
         """The length of the P-DATA PDU that begins there; 0 for another."""
@@ -169,7 +179,7 @@ class FastStore:
         guards.pdu_check(kind, length, established=True, max_pdu_bytes=self._max_pdu_bytes)
         return length
 
-    def _found(self, peeked: _Peeked) -> StoreFound | FindFound | None:
+    def _found(self, peeked: Peeked) -> Found | None:
         context = self._association.context_of(peeked.context_id)
         if context is None:
             return None
@@ -177,16 +187,20 @@ class FastStore:
         store = store_command(peeked.encoded)
         if store is not None:
             return StoreFound(store, *where)
-        if self._find is None or str(context.abstract_syntax) not in MODELS:
-            return None
-        find = find_command(peeked.encoded)
-        return None if find is None else FindFound(find, *where)
+        abstract = str(context.abstract_syntax)
+        if self._find is not None and abstract in MODELS:
+            find = find_command(peeked.encoded)
+            return None if find is None else FindFound(find, *where)
+        if self._retrieve is not None and abstract in FIND_MODEL:
+            retrieve = retrieve_command(peeked.encoded)
+            return None if retrieve is None else RetrieveFound(retrieve, *where)
+        return None
 
     def serve(self, turn: StoreTurn) -> None:
         """Store one object after the other until something else comes, or nothing for a moment. Never raises for what
         a peer does.
         """
-        found: StoreFound | FindFound | None = turn.found
+        found: Found | None = turn.found
         try:
             while found is not None:
                 self._association.is_serving = True
@@ -196,7 +210,7 @@ class FastStore:
                 if isinstance(found, StoreFound):
                     self._serve_store(found)
                 else:
-                    self._serve_find(found)
+                    self._serve_query(found)
                 self._association.served()
                 found = self._next()
         except (Interrupted, _OtherPdu):
@@ -206,7 +220,7 @@ class FastStore:
         except OSError:
             self._association.dul.connection_ended()
 
-    def _next(self) -> StoreFound | FindFound | None:
+    def _next(self) -> Found | None:
         """What comes next if it comes soon, and the association is not to end."""
         association = self._association
         if association.server.is_stopping:
@@ -215,11 +229,14 @@ class FastStore:
             return None
         return self.peek()
 
-    def _serve_find(self, found: FindFound) -> None:
+    def _serve_query(self, found: FindFound | RetrieveFound) -> None:
         identifier = IdentifierSink()
         self._stream(identifier, found.context_id)
-        if self._find is not None:
-            self._find.serve(found, identifier)
+        if isinstance(found, FindFound):
+            if self._find is not None:
+                self._find.serve(found, identifier)
+        elif self._retrieve is not None:
+            self._retrieve.serve(found, identifier)
 
     def _serve_store(self, found: StoreFound) -> None:
         association = self._association

@@ -12,6 +12,7 @@ from network.dimse.query.command import FindCommand, FindResponses
 from network.dimse.query.errors import QueryError
 from network.dimse.query.ports import FindPort, FindRequest
 from network.dimse.query.question import MODELS
+from network.dimse.retrieve.models import FIND_MODEL
 
 if TYPE_CHECKING:
     from network.dimse.association import ReceivingAssociation
@@ -139,6 +140,6 @@ def extended_answer(sop_class_uid: str, asked: bytes) -> bytes | None:
     """What we agree to of a peer's extended negotiation (PS3.4 C.5.1.1): relational queries, combined date and time,
     fuzzy names; no time zone adjustment, no enhanced multi-frame conversion. None when it is not about queries.
     """
-    if sop_class_uid not in MODELS:
+    if sop_class_uid not in MODELS and sop_class_uid not in FIND_MODEL:
         return None
     return bytes(byte & (at < 3) for at, byte in enumerate(asked[:16]))

@@ -1,6 +1,5 @@
 """One receiver: takes sockets that the acceptor passes down, and serves an association on each."""
 
-import functools
 import logging
 import os
 import queue
@@ -21,11 +20,12 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from network.dimse.access import ACCEPTED, NO_VERDICT, STOPPING, TOO_MANY, Verdict
 from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Order, Report, Reporter, Ticket, socket_receive
-from network.dimse.contexts import query_contexts, storage_contexts, verification_context
+from network.dimse.contexts import supported_contexts
 from network.dimse.errors import ConfigurationError, DimseError
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
 from network.dimse.query.ports import FindPort
+from network.dimse.retrieve.ports import RetrievePort
 from network.dimse.rights import Rights
 from network.dimse.tls import HandshakeError, handshake
 from network.dimse.wire import PeerSocket
@@ -47,6 +47,7 @@ class ReceiverConfig:
 
     `acse_seconds` bounds the negotiation (ARTIM), `network_seconds` the time in which an established association may be
     silent, `dimse_seconds` the time in which a PDU that has begun must end, and in which a peer must read what we send.
+    `sub_operation_seconds` is how long it may take to answer an object of its C-GET, longer for large ones.
     `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones. Without
     `fast` pynetdicom receives the data sets too, each whole in memory.
     """
@@ -58,6 +59,7 @@ class ReceiverConfig:
     acse_seconds: float = 30.0
     dimse_seconds: float = 60.0
     network_seconds: float = 60.0
+    sub_operation_seconds: float = 60.0
     extra_sop_classes: Sequence[str] = field(default_factory=tuple)
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
@@ -119,11 +121,17 @@ class ReceiverServer(ThreadedAssociationServer):
     block_on_close = False
 
     def __init__(
-        self, config: ReceiverConfig, port: StorePort, reporter: Reporter, find_port: FindPort | None = None
+        self,
+        config: ReceiverConfig,
+        port: StorePort,
+        reporter: Reporter,
+        find_port: FindPort | None = None,
+        retrieve_port: RetrievePort | None = None,
     ) -> None:
         self.config = config
         self.port = port
         self.find_port = find_port if config.fast else None
+        self.retrieve_port = retrieve_port if config.fast else None
         self.reporter = reporter
         self._changed = threading.Condition()
         self._changes = 0
@@ -150,8 +158,14 @@ class ReceiverServer(ThreadedAssociationServer):
         """The contexts that an association with these rights may have. Asking for something else it may not do is
         answered by that service, in words; who may not store need not send objects to learn it.
         """
-        extra_sop_classes = tuple(self.config.extra_sop_classes) if rights.store else None
-        return _supported(extra_sop_classes, queries=self.find_port is not None)
+        retrieves = self.retrieve_port is not None and rights.retrieve
+        extra_sop_classes = tuple(self.config.extra_sop_classes) if rights.store or retrieves else None
+        return supported_contexts(
+            extra_sop_classes,
+            queries=self.find_port is not None,
+            retrievals=self.retrieve_port is not None,
+            both_roles=retrieves,
+        )
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
@@ -279,18 +293,24 @@ class ReceiverServer(ThreadedAssociationServer):
 
 
 class Receiver:
-    """Serves the acceptor's sockets until the channel ends or `stop` is called. Without `find_port` nobody may query.
+    """Serves the acceptor's sockets until the channel ends or `stop` is called. Without `find_port` nobody may query,
+    without `retrieve_port` nobody retrieve.
 
     Nothing is promised to a peer that its port has not promised; after SIGKILL every unanswered object is unknown.
     """
 
     def __init__(
-        self, channel: socket.socket, config: ReceiverConfig, port: StorePort, find_port: FindPort | None = None
+        self,
+        channel: socket.socket,
+        config: ReceiverConfig,
+        port: StorePort,
+        find_port: FindPort | None = None,
+        retrieve_port: RetrievePort | None = None,
     ) -> None:
         pynetdicom_prepare()
         self._channel = channel
         self._reporter = Reporter(channel)
-        self._server = ReceiverServer(config, port, self._reporter, find_port)
+        self._server = ReceiverServer(config, port, self._reporter, find_port, retrieve_port)
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._grace_seconds = GRACE_SECONDS
@@ -345,14 +365,6 @@ class Receiver:
         else:
             self._server.take(ticket, connection)
         return True
-
-
-@functools.cache
-def _supported(extra_sop_classes: tuple[str, ...] | None, *, queries: bool) -> Mapping[str, PresentationContext]:
-    """The contexts by abstract syntax (read by every negotiation, changed by none); None: nothing is stored."""
-    storage = [] if extra_sop_classes is None else storage_contexts(extra_sop_classes)
-    services = query_contexts() if queries else []
-    return {str(context.abstract_syntax): context for context in [verification_context(), *services, *storage]}
 
 
 def _end_if_idle(association: ReceivingAssociation) -> None:

@@ -5,6 +5,11 @@ PROCESSING_FAILURE = 0x0110
 INVALID_OBJECT_INSTANCE = 0x0117
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
+UNABLE_TO_COUNT = 0xA701
+"""Of a retrieval: how many objects match cannot be told, or is beyond the limit."""
+UNABLE_TO_PERFORM = 0xA702
+"""Of a retrieval: no object could be sent."""
+MOVE_DESTINATION_UNKNOWN = 0xA801
 DATASET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 """The data set is unreadable, cut short or without identity."""

@@ -40,7 +40,7 @@ class QueryService:
 
     def __init__(self, trail: QueryTrail) -> None:
         self._trail = trail
-        self._places = _Places()
+        self._places = Places("QUERY.MAX_PARALLEL_PER_PEER", "QUERY.MAX_PARALLEL")
 
     def find(self, request: FindRequest, identifier: bytes) -> Generator[FindBatch, None, None]:
         """The answers that this peer may have. Every query is recorded, with its end; its values only in the trail."""
@@ -108,33 +108,43 @@ def _kept(question: Question) -> dict[str, str]:
     return {keyword: text[:_KEPT_CHARACTERS] for keyword, text in question.texts.items()}
 
 
-class _Places:
-    """How many queries there may be at once in this process, in all and of one AE title."""
+class Places:
+    """How many questions of one AE title there may be at once in this process, by an option; and in all by another."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_peer: str, in_all: str = "") -> None:
+        self._per_peer, self._in_all = per_peer, in_all
         self._changed = threading.Condition()
         self._taken: Counter[str] = Counter()
 
-    @contextmanager
-    def taken(self, ae_title: str) -> Iterator[None]:
-        """A place; waits for one among all for as long as a query may take. Raises QueryError `query-busy`."""
+    def take(self, ae_title: str) -> None:
+        """A place, to be given back; waits for one among all for as long as a query may take.
+
+        Raises QueryError `query-busy`.
+        """
         with self._changed:
-            if self._taken[ae_title] >= option("QUERY.MAX_PARALLEL_PER_PEER"):
-                raise _busy("too many queries of this AE at once")
-            free = self._changed.wait_for(
-                lambda: self._taken.total() < option("QUERY.MAX_PARALLEL"), option("QUERY.SECONDS")
+            if self._taken[ae_title] >= option(self._per_peer):
+                raise _busy("too many requests of this AE at once")
+            free = not self._in_all or self._changed.wait_for(
+                lambda: self._taken.total() < option(self._in_all), option("QUERY.SECONDS")
             )
             if not free:
-                raise _busy("too many queries at once")
+                raise _busy("too many requests at once")
             self._taken[ae_title] += 1
+
+    def give_back(self, ae_title: str) -> None:
+        with self._changed:
+            self._taken[ae_title] -= 1
+            if not self._taken[ae_title]:
+                del self._taken[ae_title]
+            self._changed.notify()
+
+    @contextmanager
+    def taken(self, ae_title: str) -> Iterator[None]:
+        self.take(ae_title)
         try:
             yield
         finally:
-            with self._changed:
-                self._taken[ae_title] -= 1
-                if not self._taken[ae_title]:
-                    del self._taken[ae_title]
-                self._changed.notify()
+            self.give_back(ae_title)
 
 
 def _busy(words: str) -> QueryError:

@@ -103,11 +103,13 @@ class FakePort:
 class LocalReceiver:
     """A receiver in a thread of this process, with a port of its own in place of the acceptor."""
 
-    def __init__(self, port: FakePort, **config: Any) -> None:
+    def __init__(self, port: FakePort, *, find_port: Any = None, retrieve_port: Any = None, **config: Any) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self.listener.getsockname()
         self.channel, theirs = channel_pair()
-        self.receiver = Receiver(theirs, ReceiverConfig(**{"ae_title": "GATEWAY"} | config), port)
+        self.receiver = Receiver(
+            theirs, ReceiverConfig(**{"ae_title": "GATEWAY"} | config), port, find_port, retrieve_port
+        )
         self.serving = threading.Thread(target=self.receiver.serve)
         self.passing = threading.Thread(target=self._pass, daemon=True)
         self.reports: list[Report] = []
