@@ -18,18 +18,20 @@ from benchmarks.peers import BenchmarkError, program
 from benchmarks.push import push
 from benchmarks.receive import receive
 from benchmarks.report import Clock, TableRow, load, machine, table, tell, versions
+from benchmarks.retrieve import retrieve
 from benchmarks.seal import seal
 
 FREE_GB = 8
 Part = Callable[..., Sequence[TableRow]]
 PARTS: dict[str, tuple[Part, float]] = {
     # each with its end as a share of the time from the beginning; a round that has begun is finished
-    "push": (push, 0.08),
-    "receive": (receive, 0.22),
-    "parallel": (parallel, 0.3),
-    "index": (index, 0.45),
-    "seal": (seal, 0.53),
-    "large": (large, 0.6),
+    "push": (push, 0.07),
+    "retrieve": (retrieve, 0.14),
+    "receive": (receive, 0.26),
+    "parallel": (parallel, 0.34),
+    "index": (index, 0.47),
+    "seal": (seal, 0.55),
+    "large": (large, 0.62),
     "associations": (associations, 0.97),
 }
 NOTES = """\
@@ -42,6 +44,7 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
   one with --fork alone. One answer: from the first PDV of the data set until the response is read, all rounds together.
 - Sending: to storescp, which writes what it gets; reading the files included. storescu and storescp are tuned, but for
   the receiver as installed, to which pynetdicom's own requestor sends the same.
+- Retrieving: by DCMTK's getscu, which throws away what it gets, and movescu to storescp.
 - Index: as receiving, the gateway beside itself with an empty index. The seeded rows have no files.
 - "Primitives": zstd-3, AES-256-CBC and HMAC-SHA-512 in memory, one thread, nothing kept.
 - Upload: from the settled study to the verified receipt; hashing, staging and the vault's fsyncs included.

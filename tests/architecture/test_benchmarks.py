@@ -51,6 +51,8 @@ TIMED = [
     ("send 8 x 526 kB CT", "DCMTK storescu"),
     ("send 20 x 8 kB small", "DCMTK storescu"),
     ("send 5 x 8 kB small, receiver as installed", "pynetdicom"),
+    ("C-GET of 8 x 526 kB CT", "Orthanc"),
+    ("C-MOVE of 8 x 526 kB CT to storescp", "Orthanc"),
     ("receive 8 x 526 kB CT, tuned sender", "Orthanc"),
     ("receive 8 x 526 kB CT, tuned sender", "DCMTK storescp"),
     ("receive 20 x 8 kB small, tuned sender", "Orthanc"),
