@@ -17,6 +17,7 @@ from gateway_project.wiring.listener_watch import ListenerWatch
 from gateway_project.wiring.setup import administrator_exists
 from network.dimse.acceptor import Acceptor
 from network.dimse.channel import channel_open
+from network.dimse.fast_store import ServicePorts
 from network.dimse.receiver import Receiver, ReceiverConfig
 from network.handlers import StorageHandlers
 from network.models import DEFAULT, LocalAE
@@ -88,7 +89,7 @@ def receiver_run(index: int, descriptor: int) -> None:
     handlers = StorageHandlers(instances, indexer)
     channel = channel_open(descriptor)
     trail = QueryTrail()
-    receiver = Receiver(channel, receiver_config(), handlers, QueryService(trail), RetrievalService())
+    receiver = Receiver(channel, receiver_config(), handlers, ServicePorts(QueryService(trail), RetrievalService()))
     _on_signals(lambda: receiver.stop(grace_seconds=15.0))
     indexer.start()
     trail.start()

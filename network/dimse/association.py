@@ -111,8 +111,7 @@ class ReceivingAssociation(Association):
                 wire,
                 max_pdu_bytes=config.max_pdu_bytes,
                 pdu_seconds=config.dimse_seconds,
-                find_port=self.server.find_port,
-                retrieve_port=self.server.retrieve_port,
+                ports=self.server.ports,
             )
 
     @property

@@ -9,6 +9,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
 from network.dimse.errors import ConfigurationError
+from network.dimse.normalized.ports import SERVED
 from network.dimse.query.ports import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from network.dimse.query.question import MODELS
 from network.dimse.retrieve.models import FIND_MODEL
@@ -49,7 +50,7 @@ def storage_contexts(extra_sop_classes: Sequence[str] = ()) -> list[Presentation
 
 @functools.cache
 def supported_contexts(
-    extra_sop_classes: tuple[str, ...] | None, *, queries: bool, retrievals: bool, both_roles: bool
+    extra_sop_classes: tuple[str, ...] | None, *, queries: bool, retrievals: bool, normalized: bool, both_roles: bool
 ) -> Mapping[str, PresentationContext]:
     """What an acceptor offers, by abstract syntax: read by every negotiation, changed by none.
 
@@ -59,7 +60,7 @@ def supported_contexts(
     storage = [] if extra_sop_classes is None else storage_contexts(extra_sop_classes)
     for context in storage if both_roles else ():
         context.scu_role = context.scp_role = True
-    models = [*(MODELS if queries else ()), *(FIND_MODEL if retrievals else ())]
+    models = [*(MODELS if queries else ()), *(FIND_MODEL if retrievals else ()), *(SERVED if normalized else ())]
     services = [_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in models]
     return {
         str(context.abstract_syntax): context

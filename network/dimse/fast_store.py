@@ -17,6 +17,9 @@ from network.dimse import guards
 from network.dimse.command import StoreCommand, store_command, store_response
 from network.dimse.find_service import End, FindFound, FindService, IdentifierSink
 from network.dimse.guards import PDV_HEADER_BYTES, PduTimeoutError, ProtocolViolationError
+from network.dimse.normalized.command import normalized_command
+from network.dimse.normalized.ports import SERVED, NormalizedPort
+from network.dimse.normalized_service import DATA_BYTES, NormalizedFound, NormalizedService
 from network.dimse.query.command import cancelled_id, find_command
 from network.dimse.query.ports import FindPort
 from network.dimse.query.question import MODELS
@@ -59,7 +62,19 @@ class Peeked:
     pdu_left: int
 
 
-Found = StoreFound | FindFound | RetrieveFound
+Found = StoreFound | FindFound | RetrieveFound | NormalizedFound
+
+
+@dataclass(frozen=True)
+class ServicePorts:
+    """The services beside C-STORE; None where there is none."""
+
+    find: FindPort | None = None
+    retrieve: RetrievePort | None = None
+    normalized: NormalizedPort | None = None
+
+
+NO_SERVICES: Final = ServicePorts()
 
 
 class StoreTurn:
@@ -97,7 +112,7 @@ class _OtherPdu(Exception):  # noqa: N818 - nothing is wrong
 
 
 class FastStore:
-    """The C-STORE service of one association, and with `find_port` its C-FIND service; `peek` for the thread whose turn
+    """The C-STORE service of one association, and what `ports` serve beside it; `peek` for the thread whose turn
     it is, `serve` for the association's.
     """
 
@@ -108,8 +123,7 @@ class FastStore:
         *,
         max_pdu_bytes: int,
         pdu_seconds: float,
-        find_port: FindPort | None = None,
-        retrieve_port: RetrievePort | None = None,
+        ports: ServicePorts = NO_SERVICES,
     ) -> None:
         self._association = association
         self._wire = wire
@@ -117,8 +131,9 @@ class FastStore:
         self._pdu_seconds = pdu_seconds
         self._pdu_left = 0
         self._pdu_deadline = 0.0
-        self._find = FindService(association, wire, self, find_port) if find_port is not None else None
-        self._retrieve = RetrieveService(association, wire, self, retrieve_port) if retrieve_port is not None else None
+        self._find = FindService(association, wire, self, ports.find) if ports.find else None
+        self._retrieve = RetrieveService(association, wire, self, ports.retrieve) if ports.retrieve else None
+        self._normalized = NormalizedService(association, wire, self, ports.normalized) if ports.normalized else None
 
     def peek(self) -> Found | None:
         """The C-STORE-RQ or C-FIND-RQ that comes next, or None when something else does, which stays in the buffer
@@ -194,6 +209,9 @@ class FastStore:
         if self._retrieve is not None and abstract in FIND_MODEL:
             retrieve = retrieve_command(peeked.encoded)
             return None if retrieve is None else RetrieveFound(retrieve, *where)
+        if self._normalized is not None and abstract in SERVED:
+            normalized = normalized_command(peeked.encoded)
+            return None if normalized is None else NormalizedFound(normalized, *where)
         return None
 
     def serve(self, turn: StoreTurn) -> None:
@@ -210,7 +228,7 @@ class FastStore:
                 if isinstance(found, StoreFound):
                     self._serve_store(found)
                 else:
-                    self._serve_query(found)
+                    self._serve_other(found)
                 self._association.served()
                 found = self._next()
         except (Interrupted, _OtherPdu):
@@ -229,14 +247,20 @@ class FastStore:
             return None
         return self.peek()
 
-    def _serve_query(self, found: FindFound | RetrieveFound) -> None:
-        identifier = IdentifierSink()
-        self._stream(identifier, found.context_id)
-        if isinstance(found, FindFound):
-            if self._find is not None:
-                self._find.serve(found, identifier)
-        elif self._retrieve is not None:
-            self._retrieve.serve(found, identifier)
+    def _serve_other(self, found: FindFound | RetrieveFound | NormalizedFound) -> None:
+        """What has its data set in memory; an N-ACTION or N-SET may come without one."""
+        normalized = isinstance(found, NormalizedFound)
+        gathered = IdentifierSink(DATA_BYTES) if normalized else IdentifierSink()
+        if not isinstance(found, NormalizedFound) or found.command.has_data:
+            self._stream(gathered, found.context_id)
+        elif found.pdu_left:
+            raise ProtocolViolationError("data-set-unannounced")
+        if isinstance(found, FindFound) and self._find is not None:
+            self._find.serve(found, gathered)
+        elif isinstance(found, RetrieveFound) and self._retrieve is not None:
+            self._retrieve.serve(found, gathered)
+        elif isinstance(found, NormalizedFound) and self._normalized is not None:
+            self._normalized.serve(found, gathered)
 
     def _serve_store(self, found: StoreFound) -> None:
         association = self._association

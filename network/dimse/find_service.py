@@ -38,14 +38,15 @@ class FindFound:
 
 
 class IdentifierSink:
-    """Takes an identifier; beyond the limit it only counts."""
+    """Takes a data set that is gathered in memory; beyond the limit nothing more."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = IDENTIFIER_BYTES) -> None:
         self.encoded = bytearray()
+        self._limit = limit
         self.is_too_long = False
 
     def write(self, data: memoryview) -> None:
-        if len(self.encoded) + len(data) > IDENTIFIER_BYTES:
+        if len(self.encoded) + len(data) > self._limit:
             self.is_too_long = True
         else:
             self.encoded += data

@@ -22,10 +22,9 @@ from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Order, Report, Reporter, Ticket, socket_receive
 from network.dimse.contexts import supported_contexts
 from network.dimse.errors import ConfigurationError, DimseError
+from network.dimse.fast_store import NO_SERVICES, ServicePorts
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
-from network.dimse.query.ports import FindPort
-from network.dimse.retrieve.ports import RetrievePort
 from network.dimse.rights import Rights
 from network.dimse.tls import HandshakeError, handshake
 from network.dimse.wire import PeerSocket
@@ -125,13 +124,11 @@ class ReceiverServer(ThreadedAssociationServer):
         config: ReceiverConfig,
         port: StorePort,
         reporter: Reporter,
-        find_port: FindPort | None = None,
-        retrieve_port: RetrievePort | None = None,
+        ports: ServicePorts = NO_SERVICES,
     ) -> None:
         self.config = config
         self.port = port
-        self.find_port = find_port if config.fast else None
-        self.retrieve_port = retrieve_port if config.fast else None
+        self.ports = ports if config.fast else NO_SERVICES
         self.reporter = reporter
         self._changed = threading.Condition()
         self._changes = 0
@@ -158,12 +155,14 @@ class ReceiverServer(ThreadedAssociationServer):
         """The contexts that an association with these rights may have. Asking for something else it may not do is
         answered by that service, in words; who may not store need not send objects to learn it.
         """
-        retrieves = self.retrieve_port is not None and rights.retrieve
+        ports = self.ports
+        retrieves = ports.retrieve is not None and rights.retrieve
         extra_sop_classes = tuple(self.config.extra_sop_classes) if rights.store or retrieves else None
         return supported_contexts(
             extra_sop_classes,
-            queries=self.find_port is not None,
-            retrievals=self.retrieve_port is not None,
+            queries=ports.find is not None,
+            retrievals=ports.retrieve is not None,
+            normalized=ports.normalized is not None,
             both_roles=retrieves,
         )
 
@@ -293,8 +292,8 @@ class ReceiverServer(ThreadedAssociationServer):
 
 
 class Receiver:
-    """Serves the acceptor's sockets until the channel ends or `stop` is called. Without `find_port` nobody may query,
-    without `retrieve_port` nobody retrieve.
+    """Serves the acceptor's sockets until the channel ends or `stop` is called. `ports` are the services
+    beside storage.
 
     Nothing is promised to a peer that its port has not promised; after SIGKILL every unanswered object is unknown.
     """
@@ -304,13 +303,12 @@ class Receiver:
         channel: socket.socket,
         config: ReceiverConfig,
         port: StorePort,
-        find_port: FindPort | None = None,
-        retrieve_port: RetrievePort | None = None,
+        ports: ServicePorts = NO_SERVICES,
     ) -> None:
         pynetdicom_prepare()
         self._channel = channel
         self._reporter = Reporter(channel)
-        self._server = ReceiverServer(config, port, self._reporter, find_port, retrieve_port)
+        self._server = ReceiverServer(config, port, self._reporter, ports)
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._grace_seconds = GRACE_SECONDS

@@ -10,6 +10,7 @@ import pytest
 
 from network.dimse import receiver as receiver_module
 from network.dimse import scu, statuses
+from network.dimse.fast_store import ServicePorts
 from network.dimse.ports import StoreResult
 from network.dimse.query.errors import QueryError
 from network.dimse.retrieve.counters import SubOperations
@@ -101,7 +102,7 @@ def house() -> House:
 
 @pytest.fixture
 def local(house: House) -> Iterator[LocalReceiver]:
-    with LocalReceiver(FakePort(), retrieve_port=house, sub_operation_seconds=1.0) as running:
+    with LocalReceiver(FakePort(), ports=ServicePorts(retrieve=house), sub_operation_seconds=1.0) as running:
         yield running
 
 
