@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
+from gateway_project.core.models import LeasedJob
 from network.dimse.access import networks_parse
 from network.dimse.errors import ConfigurationError
 from network.dimse.rights import MAX_SOURCES, Rights, Visible, conditions_parse, items_of
@@ -146,6 +147,11 @@ class LocalAE(models.Model):
         return str(settings.DATA_DIR / "certs" / path) if path else ""
 
 
+class CommitLevel(models.TextChoices):
+    LOCAL = "local", "kept by this gateway"
+    VAULT = "vault", "in every required vault"
+
+
 class RemoteAE(models.Model):
     """A peer that we know by its AE title: what it must come with (another that uses the title is refused), what it may
     do here, and where and how we call it.
@@ -202,6 +208,19 @@ class RemoteAE(models.Model):
         blank=True,
         validators=[ae_title_validate],
         help_text="What we call ourselves when we call it; empty: DICOM.AE_TITLE.",
+    )
+    commit_level = models.CharField(
+        "commitment means",
+        max_length=5,
+        choices=CommitLevel.choices,
+        default=CommitLevel.LOCAL,
+        help_text="What is promised when it asks for storage commitment.",
+    )
+    commit_minutes = models.PositiveIntegerField(
+        "commitment deadline",
+        default=1440,
+        validators=[MinValueValidator(1), MaxValueValidator(525600)],
+        help_text="Minutes after which what is not committed yet is reported as failed.",
     )
     query_target = models.BooleanField("we may query it", default=False, help_text="It answers queries of ours.")
     tls = models.BooleanField("TLS", default=False, help_text="Call it over TLS.")
@@ -292,3 +311,31 @@ class AssociationRecord(models.Model):
 
     def __str__(self) -> str:
         return f"association {self.pk}"
+
+
+class CommitmentRequest(LeasedJob):
+    """One request for storage commitment (PS3.4 annex J): written before the N-ACTION is answered, reported until the
+    peer has taken the N-EVENT-REPORT.
+
+    READY (waits for the vault, or for the peer) -> RUNNING -> DONE (the peer has its report), or PARKED.
+    `failures` is None until it has been judged; then it never changes.
+    """
+
+    remote = models.ForeignKey(RemoteAE, on_delete=models.PROTECT, related_name="commitments")
+    calling_ae_title = models.CharField(max_length=16)
+    transaction_uid = models.CharField(max_length=64)
+    association_id = models.CharField(max_length=40, blank=True)
+    level = models.CharField(max_length=5, choices=CommitLevel.choices)
+    deadline_at = models.DateTimeField()
+    references = models.JSONField(help_text="Pairs of SOP class and SOP instance UID, in the order of the request.")
+    instance_count = models.PositiveIntegerField()
+    failures = models.JSONField(null=True, blank=True, help_text="SOP instance UID and failure reason of each failure.")
+    judged_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(LeasedJob.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["calling_ae_title", "transaction_uid"], name="network_commitment_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"commitment {self.pk}"

@@ -304,4 +304,20 @@ OPTIONS = (
         maximum=64,
         help="Retrievals at once of one calling AE title, in each receiver; more are refused with A700.",
     ),
+    Option(
+        key="COMMIT.MAX_INSTANCES",
+        kind=Kind.INT,
+        default=20000,
+        minimum=1,
+        maximum=50000,
+        help="References in one request for storage commitment; one with more is refused with 0213.",
+    ),
+    Option(
+        key="COMMIT.RECHECK_SECONDS",
+        kind=Kind.FLOAT,
+        default=30.0,
+        minimum=1,
+        maximum=3600,
+        help="How often it is looked whether what a commitment waits for has reached the vault.",
+    ),
 )

@@ -12,8 +12,11 @@ class WiringConfig(AppConfig):
         from gateway_project.core.options import option
         from gateway_project.core.queues import REGISTRY, Periodic
         from gateway_project.wiring.pipeline import DeliveryProjection
+        from gateway_project.wiring.receipts import Receipts
+        from network.ports import RECEIPTS
         from uploads.ports import DELIVERY
 
+        RECEIPTS.bind(Receipts())
         DELIVERY.bind(DeliveryProjection())
         REGISTRY.add_periodic(
             Periodic("settle", "gateway_project.wiring.tasks.settle", lambda: option("SETTLING.SCAN_SECONDS"))
