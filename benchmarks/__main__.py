@@ -15,6 +15,7 @@ from benchmarks.index import index
 from benchmarks.large import large
 from benchmarks.parallel import parallel
 from benchmarks.peers import BenchmarkError, program
+from benchmarks.query import query
 from benchmarks.receive import receive
 from benchmarks.report import Clock, TableRow, load, machine, table, tell, versions
 from benchmarks.seal import seal
@@ -25,9 +26,10 @@ PARTS: dict[str, tuple[Part, float]] = {
     # each with its end as a share of the time from the beginning; a round that has begun is finished
     "receive": (receive, 0.17),
     "parallel": (parallel, 0.27),
-    "index": (index, 0.43),
-    "seal": (seal, 0.53),
-    "large": (large, 0.6),
+    "index": (index, 0.40),
+    "query": (query, 0.5),
+    "seal": (seal, 0.58),
+    "large": (large, 0.63),
     "associations": (associations, 0.97),
 }
 NOTES = """\
@@ -39,6 +41,8 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
 - At once: senders of our own (benchmarks/scu.py), a process each, their PDUs encoded before. storescp serves more than
   one with --fork alone. One answer: from the first PDV of the data set until the response is read, all rounds together.
 - Index: as receiving, the gateway beside itself with an empty index. The seeded rows have no files.
+- Queries: study level, one association, one client for both; the gateway has 100,000 studies and 1,000,000 instances,
+  Orthanc 10,000 studies of one instance. From the request until the final response is read.
 - "Primitives": zstd-3, AES-256-CBC and HMAC-SHA-512 in memory, one thread, nothing kept.
 - Upload: from the settled study to the verified receipt; hashing, staging and the vault's fsyncs included.
 - Large: made while it is sent, through every process that `make run` starts. Memory: the kernel's peak (VmHWM) of each
