@@ -68,12 +68,12 @@ def test_findscu_gets_answers_at_every_level(filled: Gateway) -> None:
         "NumberOfSeriesRelatedInstances",
     ]
     answers, final = findscu(filled, *keys)
-    assert (len(answers), final) == (1, "Success")
-    assert "[3 ]" in answers[0]
-    (series,) = re.findall(r"\(0020,000e\) UI \[(\S+?)\]", answers[0])
+    assert (len(answers), final) == (2, "Success")
+    (first,) = [answer for answer in answers if "[2 ]" in answer]
+    (series,) = re.findall(r"\(0020,000e\) UI \[(\S+?)\]", first)
     keys = ["QueryRetrieveLevel=IMAGE", f"StudyInstanceUID={study}", f"SeriesInstanceUID={series}"]
     answers, final = findscu(filled, *keys, "SOPInstanceUID", "SliceThickness", "ImageType", "KVP")
-    assert (len(answers), final) == (3, "Success")
+    assert (len(answers), final) == (2, "Success")
     assert all(re.search(r"\(0008,0008\) CS \[[A-Z]+\\[A-Z]+", answer) for answer in answers)  # read from the files
     answers, final = findscu(filled, "QueryRetrieveLevel=PATIENT", "PatientID", model="-P")
     assert (len(answers), final) == (1 + -(-STUDIES // 3), "Success")
