@@ -66,7 +66,7 @@ class Asking:
         self.measures.setdefault(label, Measure(1, 0)).seconds.append(seconds)
 
     def row(self) -> Row:
-        figure = f"query {self.figure} ({self.answers:,} answers)"
+        figure = f"query {self.figure} ({self.answers:,} answer{'s' * (self.answers > 1)})"
         theirs = self.measures.get(Orthanc.label)
         return Row(figure, self.measures[GATEWAY], Orthanc.label, theirs, self.to_reach)
 

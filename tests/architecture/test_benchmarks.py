@@ -62,7 +62,7 @@ TIMED = [
     (FOUR, "DCMTK storescp --fork"),
     (f"receive 8 x 526 kB CT, tuned sender, {KNOWN}", "gateway, empty index"),
     (f"receive 20 x 8 kB small, tuned sender, {KNOWN}", "gateway, empty index"),
-    ("query by PatientID (1 answers)", "Orthanc"),
+    ("query by PatientID (1 answer)", "Orthanc"),
     ("query by name prefix (25 answers)", "Orthanc"),
     ("query by day and modality (25 answers)", "Orthanc"),
     ("query by a range of days (50 answers)", "Orthanc"),

@@ -243,8 +243,10 @@ def test_cancelled_query_is_recorded_as_such() -> None:
     assert [asked.outcome for asked in house.trail.asked] == ["cancelled"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_statement_ends_at_its_deadline() -> None:
     forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     with pytest.raises(QueryError) as caught, deadline(0.2), connection.cursor() as cursor:
         cursor.execute(forever)
     assert (caught.value.status, caught.value.code) == (0xA700, "query-too-slow")
+    assert not Study.objects.exists()  # the next statement has its own time
