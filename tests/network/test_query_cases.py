@@ -191,6 +191,16 @@ def test_key_of_a_lower_level_does_not_count_and_says_so(house: House) -> None:
     assert not house.supported
 
 
+@pytest.mark.parametrize(
+    ("level", "keyword"),
+    [("PATIENT", "InstanceAvailability"), ("SERIES", "NumberOfPatientRelatedStudies"), ("STUDY", "KVP")],
+)
+def test_wish_that_this_level_cannot_grant_is_told(house: House, level: str, keyword: str) -> None:
+    model = {"sop_class_uid": PATIENT_ROOT_FIND, "relational": True}
+    assert house.ask(question(level, **{keyword: None}), **model)
+    assert not house.supported
+
+
 def test_private_keys_and_group_lengths_are_passed_over(house: House) -> None:
     asked = question("STUDY", PatientID="4711")
     asked.add_new(0x00090010, "LO", "SOMEBODY")
