@@ -16,6 +16,7 @@ from benchmarks.large import large
 from benchmarks.parallel import parallel
 from benchmarks.peers import BenchmarkError, program
 from benchmarks.push import push
+from benchmarks.query import query
 from benchmarks.receive import receive
 from benchmarks.report import Clock, TableRow, load, machine, table, tell, versions
 from benchmarks.retrieve import retrieve
@@ -26,12 +27,13 @@ Part = Callable[..., Sequence[TableRow]]
 PARTS: dict[str, tuple[Part, float]] = {
     # each with its end as a share of the time from the beginning; a round that has begun is finished
     "push": (push, 0.07),
-    "retrieve": (retrieve, 0.14),
-    "receive": (receive, 0.26),
-    "parallel": (parallel, 0.34),
-    "index": (index, 0.47),
-    "seal": (seal, 0.55),
-    "large": (large, 0.62),
+    "retrieve": (retrieve, 0.13),
+    "receive": (receive, 0.24),
+    "parallel": (parallel, 0.31),
+    "index": (index, 0.43),
+    "query": (query, 0.52),
+    "seal": (seal, 0.58),
+    "large": (large, 0.64),
     "associations": (associations, 0.97),
 }
 NOTES = """\
@@ -46,6 +48,8 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
   the receiver as installed, to which pynetdicom's own requestor sends the same.
 - Retrieving: by DCMTK's getscu, which throws away what it gets, and movescu to storescp.
 - Index: as receiving, the gateway beside itself with an empty index. The seeded rows have no files.
+- Queries: study level, one association, one client for both; the gateway has 100,000 studies and 1,000,000 instances,
+  Orthanc 10,000 studies of one instance. From the request until the final response is read.
 - "Primitives": zstd-3, AES-256-CBC and HMAC-SHA-512 in memory, one thread, nothing kept.
 - Upload: from the settled study to the verified receipt; hashing, staging and the vault's fsyncs included.
 - Large: made while it is sent, through every process that `make run` starts. Memory: the kernel's peak (VmHWM) of each

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -106,6 +107,7 @@ class RemoteAEAdmin(AdministratorAdmin):
     list_display = ("ae_title", "enabled", "may", "sees", "address", "last_seen_at", "last_error", "note")
     list_filter = ("enabled", "may_query", "may_retrieve", "query_target")
     search_fields = ("=ae_title",)
+    formfield_overrides = {models.TextField: {"widget": forms.Textarea(attrs={"rows": 3, "cols": 60})}}
     readonly_fields = ("last_seen_at", "last_echo_at", "last_error", "last_error_at")
     fieldsets = (
         (None, {"fields": ("ae_title", "enabled", "note")}),

@@ -195,7 +195,7 @@ class RemoteAE(models.Model):
         blank=True,
         max_length=2000,
         validators=[conditions_validate],
-        help_text="One a line, all must hold: InstitutionName = Clinic North*, StudyDescription != *RESEARCH*.",
+        help_text="One a line, such as StudyDescription != *RESEARCH* or InstitutionName = Clinic N*; all must hold.",
     )
 
     host = models.CharField(

@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='remoteae',
             name='visible_conditions',
-            field=models.TextField(blank=True, help_text='One a line, all must hold: InstitutionName = Clinic North*, StudyDescription != *RESEARCH*.', max_length=2000, validators=[network.models.conditions_validate], verbose_name='conditions'),
+            field=models.TextField(blank=True, help_text='One a line, such as StudyDescription != *RESEARCH* or InstitutionName = Clinic N*; all must hold.', max_length=2000, validators=[network.models.conditions_validate], verbose_name='conditions'),
         ),
         migrations.AddField(
             model_name='remoteae',

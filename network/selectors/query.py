@@ -75,7 +75,6 @@ class _Plan:
     values: list[tuple[int, int]] = field(default_factory=list)
     """Tag, and where its value stands in a row."""
     judged: list[tuple[int, Match]] = field(default_factory=list)
-    moments: list[tuple[int, int, Match]] = field(default_factory=list)
     file_keys: list[Key] = field(default_factory=list)
     unsupported: bool = False
 
@@ -96,6 +95,7 @@ class IndexQuery:
         self._question = question
         self._level = question.level
         self._limits = limits
+        self._is_cut = False
         self._plan = self._planned(visible)
         self._judge_visible = visible_judge(visible)
         self._extras = Extras(question, self._sees)
@@ -122,8 +122,6 @@ class IndexQuery:
                 code="query-too-many-answers",
                 status=statuses.OUT_OF_RESOURCES,
             )
-
-    _is_cut = False
 
     # -- planning
 
@@ -157,7 +155,9 @@ class IndexQuery:
                 condition, _exact = narrow("sop_class_uid", key.match)
                 found = Instance.objects.filter(condition, study_id=self._outer_study(), current=True)
                 plan.where.append(Exists(found))
-        elif key.tag == INSTANCE_AVAILABILITY or key.tag in PATIENT_COUNTS:
+        elif key.tag == INSTANCE_AVAILABILITY and self._level >= Level.STUDY:
+            pass  # wanted, never matched
+        elif key.tag in PATIENT_COUNTS and self._level <= Level.STUDY:
             plan.unsupported |= key.match is not None
         elif self._level is Level.IMAGE:
             if not plan.file_keys:

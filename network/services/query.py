@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from django.db import close_old_connections
+from django.db import Error, close_old_connections
 
 from gateway_project.core.options import option
 from network.dimse import statuses
@@ -73,6 +73,9 @@ class QueryService:
         except QueryError as error:
             asked = replace(asked, code=error.code)
             raise
+        except Error:
+            close_old_connections()  # the next query finds a database again when there is one
+            raise
         finally:
             self._trail.add(asked)
 
@@ -94,7 +97,6 @@ def question_of(request: FindRequest, identifier: bytes) -> Question:
 
 
 def _answers(request: FindRequest, question: Question) -> Iterator[FindBatch]:
-    close_old_connections()
     limits = Limits(
         answers=option("QUERY.MAX_ANSWERS"), seconds=option("QUERY.SECONDS"), files=option("QUERY.MAX_FILES")
     )
