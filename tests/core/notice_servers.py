@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, Envelope, Session, SMTP
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from gateway_project.core.option_store import option_set
 
