@@ -121,7 +121,8 @@ def _chain(rows: list[Row], now: datetime) -> Chain:
     if state.sealed_at is None:
         return Chain("run", "No record is sealed yet; the first links are made within half a minute.", checked)
     waiting = f"; {state.waiting:,} newer wait for their link" if state.waiting else ""
-    sealed = f"The trail is sealed up to record {state.sequence:,}, of {ago_words(state.sealed_at, now)}{waiting}."
+    written = ago_words(state.sealed_at, now)
+    sealed = f"The trail is sealed up to record {state.sequence:,}, which was written {written}{waiting}."
     return Chain("ok", sealed, f"{checked} The records on this page were compared with their links just now.")
 
 
@@ -141,13 +142,14 @@ def filters_read(given: Mapping[str, str]) -> AuditFilters:
         outcome=outcome,
         actor=given.get("actor", "")[:150],
         subject=given.get("subject", "")[:160],
-        since=_midnight(date.fromisoformat(first)) if first else None,
-        until=_midnight(date.fromisoformat(last) + timedelta(days=1)) if last else None,
+        since=_midnight(first) if first else None,
+        until=_midnight(last, days=1) if last else None,
     )
 
 
-def _midnight(day: date) -> datetime:
+def _midnight(text: str, *, days: int = 0) -> datetime:
     try:
+        day = date.fromisoformat(text) + timedelta(days=days)
         return datetime.combine(day, time(0), get_current_timezone()).astimezone(UTC)
     except OverflowError as error:
         raise ValueError("not a day") from error

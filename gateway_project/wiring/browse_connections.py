@@ -175,9 +175,7 @@ def _today(now: datetime) -> str:
     counts = associations_counted_since(max(midnight, now - timedelta(days=1)))
     rejected = counts.pop(AssociationOutcome.REJECTED, 0)
     broken = counts.get(AssociationOutcome.ABORTED, 0) + counts.get(AssociationOutcome.LOST, 0)
-    parts = [f"{count_words(sum(counts.values()), 'association')} of today in the history below"]
-    if broken:
-        parts.append(f"{broken:,} of them broken off")
-    if rejected:
-        parts.append(f"{rejected:,} rejected")
-    return f"{', '.join(parts)}."
+    ended = sum(counts.values())
+    words = f"{count_words(ended, 'association has', 'associations have')} ended today"
+    words += f", {broken:,} of them broken off" if broken else ""
+    return f"{words}; {count_words(rejected, 'was', 'were')} rejected." if rejected else f"{words}."

@@ -13,7 +13,8 @@ ALERT = "audit:chain"
 def audit_verify_recorded(*, actor: str) -> int | None:
     """Recomputes the whole chain and answers the first link that does not hold, None when all do.
 
-    Who asked and how far it reached is written down. Opens a critical alert when it does not hold, heals it when it does.
+    Who asked and how far it reached is written down. A critical alert opens when it does not hold, and heals when it
+    does.
     """
     highest = AuditSeal.objects.aggregate(highest=Max("sequence"))["highest"] or 0
     broken = audit_verify()
