@@ -123,6 +123,6 @@ def _decided(request: HttpRequest, decision: str, choice: browse.Choice) -> Http
 urlpatterns = [
     path("quarantine/", quarantine, name="quarantine"),
     path("quarantine/live/", quarantine_live, name="quarantine-live"),
-    path("quarantine/<int:pk>/", quarantined, name="quarantined"),
+    path("quarantine/<int:pk>/", quarantined, name="quarantine-object"),
     path("quarantine/decide/", quarantine_decide, name="quarantine-decide"),
 ]
