@@ -147,6 +147,14 @@ def filters_read(given: Mapping[str, str]) -> AuditFilters:
     )
 
 
+def is_day(text: str) -> bool:
+    try:
+        _midnight(text, days=1)
+    except ValueError:
+        return False
+    return True
+
+
 def _midnight(text: str, *, days: int = 0) -> datetime:
     try:
         day = date.fromisoformat(text) + timedelta(days=days)

@@ -103,6 +103,11 @@ def test_nonsense_in_the_address_is_refused(administrator, query: str) -> None:
     assert administrator.get(f"{PAGE}?{query}").status_code == 400
 
 
+def test_day_that_is_none_is_told(administrator) -> None:
+    html = administrator.post(PAGE, {"first": "yesterday", "outcome": "refused"}, follow=True).content.decode()
+    assert "A day is written 2026-11-25." in html
+
+
 def test_nonsense_in_the_form_is_refused(administrator) -> None:
     assert administrator.post(PAGE, {"event": "x"}).status_code == 400
     assert administrator.post("/audit/export/", {"first": "x"}).status_code == 400

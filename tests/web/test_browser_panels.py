@@ -185,7 +185,7 @@ def test_ending_an_association(open_page: Callable[[], Watched]) -> None:
     with listeners_answer(row) as ended:
         watched.enter(user_make("operator", username="anna"))
         watched.go("/connections/")
-        watched.page.click("text=End")
+        watched.page.click(".c-act button")
         watched.page.wait_for_selector("text=is being ended")
     assert ended == [row["association_id"]]
     assert watched.faults == []

@@ -54,6 +54,10 @@ def _search(request: HttpRequest) -> HttpResponse:
             wanted[name] = known(wanted[name])
             if not wanted[name]:
                 messages.info(request, f"{who} of that name is in the trail; write it as the trail does.")
+    for name in ("first", "last"):
+        if wanted[name] and not browse.is_day(wanted[name]):
+            messages.info(request, "A day is written 2026-11-25.")
+            wanted[name] = ""
     try:
         browse.filters_read(wanted)
     except ValueError as error:
