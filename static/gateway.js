@@ -205,5 +205,7 @@
     document.addEventListener("visibilitychange", () => document.hidden || refresh());
   }
   prepare(document);
+  const here = document.querySelector(".top nav a[aria-current]");
+  if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
   window.setInterval(tick, 1000);
 })();
