@@ -175,6 +175,9 @@ class AlertNoticeItem(models.Model):
         return f"{self.kind} alert {self.alert_id}"
 
 
+AUDIT_SUCCESS = "success"
+
+
 class AuditEventType(models.TextChoices):
     """The event names of PS3.15 A.5.3, and those of our own that it leaves to the product."""
 
@@ -216,7 +219,7 @@ class AuditEvent(models.Model):
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     at = models.DateTimeField(default=now)
     event = models.CharField(max_length=60, choices=AuditEventType.choices)
-    outcome = models.CharField(max_length=20, default="success")
+    outcome = models.CharField(max_length=20, default=AUDIT_SUCCESS)
     actor = models.CharField(max_length=150, help_text="user:name, ae:TITLE, process:name")
     subject = models.CharField(max_length=160, help_text="study:12, vault:1, option:KEY ...")
     detail = models.JSONField(default=dict)
@@ -231,6 +234,9 @@ class AuditEvent(models.Model):
             models.Index(fields=["event", "-id"], name="core_audit_event"),
             models.Index(fields=["actor", "-id"], name="core_audit_actor"),
             models.Index(fields=["at"], name="core_audit_at"),
+            models.Index(
+                fields=["outcome", "-id"], name="core_audit_amiss", condition=~models.Q(outcome=AUDIT_SUCCESS)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
 
-from gateway_project.core.models import Alert, AlertNoticeItem, AuditEvent, AuditSeal, Lane, Severity
+from gateway_project.core.models import AUDIT_SUCCESS, Alert, AlertNoticeItem, AuditEvent, AuditSeal, Lane, Severity
 
 
 def rings_waiting(cluster: str) -> int:
@@ -129,9 +130,26 @@ def audit_matching(filters: AuditFilters) -> QuerySet[AuditEvent]:
     for name in ("event", "outcome", "actor", "subject"):
         if value := getattr(filters, name):
             found = found.filter(**{name: value})
+    if filters.outcome and filters.outcome != AUDIT_SUCCESS:
+        found = found.exclude(outcome=AUDIT_SUCCESS)  # says that the index of what went amiss will do
     if filters.since is not None:
-        found = found.filter(at__gte=filters.since)
-    return found if filters.until is None else found.filter(at__lt=filters.until)
+        found = found.annotate(moment=MOMENT).filter(moment__gte=filters.since, pk__gte=_audit_near(filters.since, -1))
+    if filters.until is not None:
+        found = found.annotate(moment=MOMENT).filter(moment__lt=filters.until, pk__lte=_audit_near(filters.until, 1))
+    return found
+
+
+# Without the index: the trail is walked by its ids, between those near the two moments.
+MOMENT = Coalesce("at", "at")
+NEAR = 1000
+
+
+def _audit_near(moment: datetime, side: int) -> int:
+    """The id of the first record since then, and a margin: ids and moments are in the same order but for a blink."""
+    first = AuditEvent.objects.filter(at__gte=moment).order_by("at").values_list("pk", flat=True).first()
+    if first is None:
+        first = AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return first + side * NEAR
 
 
 def audit_page(filters: AuditFilters, *, before: int = 0, after: int = 0, size: int = 50) -> AuditPage:

@@ -47,7 +47,7 @@ def _context(request: HttpRequest) -> dict[str, Any]:
         **shown,
         "filters": [(key, label) for key, (label, _outcomes) in browse_connections.FILTERS.items()],
         "address": urlencode(kept),
-        "filtered": urlencode({name: kept[name] for name in ("outcome", "source") if name in kept}),
+        "filtered": urlencode({name: value for name, value in kept.items() if name not in ("before", "after")}),
         "source_only": urlencode({"source": shown["source"]} if shown["source"] else {}),
     }
 
