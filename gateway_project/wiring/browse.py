@@ -197,7 +197,7 @@ def _lane_trouble(lane: Lane, now: datetime) -> Trouble:
         again = duration_words((lane.open_until - now).total_seconds())
         tone, words = "warn", f"{lane.fault_words} It tries again by itself in {again}; nothing is lost."
     else:
-        tone, words = "warn", f"{lane.fault_words} The next upload tries it again; nothing is lost."
+        tone, words = "warn", f"{lane.fault_words} The next try comes by itself; nothing is lost."
     return Trouble(
         tone=tone,
         title=lane.title,
