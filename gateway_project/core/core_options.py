@@ -2,6 +2,7 @@
 
 import re
 
+from gateway_project.core import alert_options
 from gateway_project.core.option_types import Kind, Option
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -70,4 +71,5 @@ OPTIONS: tuple[Option, ...] = (
     QUEUE_LEASE_SECONDS,
     QUEUE_MAX_ATTEMPTS,
     QUEUE_RETRY_COEFFICIENT,
+    *alert_options.OPTIONS,
 )
