@@ -240,6 +240,7 @@ class RemoteAE(models.Model):
         "check its name", default=True, help_text="Its certificate must be for the host that we call."
     )
 
+    version = models.PositiveIntegerField(default=1, editable=False, help_text="Grows with each change by a person.")
     last_seen_at = models.DateTimeField("last seen", null=True, blank=True, editable=False)
     last_echo_at = models.DateTimeField("last echo", null=True, blank=True, editable=False)
     last_error = models.CharField(max_length=200, blank=True, editable=False)

@@ -1,14 +1,33 @@
-"""Calling the peers that are known: where they are, as whom we call, and how patiently."""
+"""Calling the peers that are known: where they are, as whom we call, how patiently, and whether that works."""
 
+import logging
+import time
+
+from django.core.cache import cache
+from django.db import transaction
 from django.utils.timezone import now
 
+from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
+from gateway_project.core.services.audit import audit_record
+from network.dimse.access import networks_parse
 from network.dimse.errors import AssociationError, ConfigurationError, DimseError
 from network.dimse.scu import Timeouts, echo
 from network.dimse.scu.pool import PeerAddress
+from network.dimse.scu.reach import Reach
+from network.dimse.scu.trial import Trial, trial_run
 from network.dimse.tls import ClientTlsSettings, client_context_of
 from network.models import LocalAE, RemoteAE
 from network.services.endpoints import tls_of
+
+logger = logging.getLogger(__name__)
+TRIALS_A_MINUTE = 10
+ECHOES_A_MINUTE = 30
+_MINUTE = 60
+
+
+class TooManyTriesError(Exception):
+    """One person tries more peers in a minute than anybody would by hand: nothing was called."""
 
 
 def peer_address(remote: RemoteAE) -> PeerAddress:
@@ -23,7 +42,13 @@ def peer_address(remote: RemoteAE) -> PeerAddress:
         called_ae_title=remote.ae_title,
         calling_ae_title=remote.calling_ae_title or str(option("DICOM.AE_TITLE")),
         tls=client_context_of(_tls_settings(remote)) if remote.tls else None,
+        reach=reach_current(),
     )
+
+
+def reach_current() -> Reach:
+    """Where peers may lie, as the options stand now."""
+    return Reach(networks=networks_parse(option("PEER.NETWORKS")), loopback=option("PEER.ALLOW_LOOPBACK"))
 
 
 def _tls_settings(remote: RemoteAE) -> ClientTlsSettings:
@@ -49,7 +74,10 @@ def peer_timeouts() -> Timeouts:
 
 
 def peer_echo(remote: RemoteAE) -> float:
-    """The seconds that a C-ECHO took; the row remembers when, or why not. Raises DimseError."""
+    """The seconds that a C-ECHO took on an association of its own; the row remembers when, or why not.
+
+    Never over a kept association: whether a new one can be opened is what is asked. Raises DimseError.
+    """
     try:
         address = peer_address(remote)
         seconds = echo(
@@ -59,12 +87,68 @@ def peer_echo(remote: RemoteAE) -> float:
             called_ae_title=address.called_ae_title,
             timeouts=peer_timeouts(),
             tls=address.tls,
+            reach=address.reach,
         )
     except DimseError as error:
         peer_failed(remote, error)
         raise
     RemoteAE.objects.filter(pk=remote.pk).update(last_echo_at=now(), last_error="", last_error_at=None)
     return seconds
+
+
+def peer_echo_asked(remote: RemoteAE, *, actor: str) -> float:
+    """The same for a person, who is held to ECHOES_A_MINUTE. Raises DimseError, TooManyTriesError."""
+    _count_try("echo", actor, ECHOES_A_MINUTE)
+    return peer_echo(remote)
+
+
+def peer_try(remote: RemoteAE, *, actor: str) -> Trial:
+    """Calls a peer that need not be kept yet, step by step. Recorded, because it lets a person reach any address that
+    the options allow; held to TRIALS_A_MINUTE. Raises ConfigurationError, SecretError, TooManyTriesError.
+
+    A row that is kept remembers how it went.
+    """
+    _count_try("trial", actor, TRIALS_A_MINUTE)
+    address = peer_address(remote)
+    trial = trial_run(address, timeouts=peer_timeouts())
+    failure = trial.failure
+    with transaction.atomic():
+        audit_record(
+            AuditEventType.APPLICATION_ACTIVITY,
+            actor=actor,
+            subject=f"remote:{remote.ae_title}",
+            detail={
+                "action": "remote AE tried",
+                "host": remote.host,
+                "port": remote.port,
+                "code": failure.code if failure else "",
+            },
+            outcome="failure" if failure else "success",
+        )
+        if remote.pk is not None:
+            _remember(remote, trial)
+    return trial
+
+
+def _remember(remote: RemoteAE, trial: Trial) -> None:
+    failure = trial.failure
+    if failure is not None:
+        RemoteAE.objects.filter(pk=remote.pk).update(last_error=failure.words[:200], last_error_at=now())
+    else:
+        RemoteAE.objects.filter(pk=remote.pk).update(last_echo_at=now(), last_error="", last_error_at=None)
+
+
+def _count_try(kind: str, actor: str, most: int) -> None:
+    """Raises TooManyTriesError beyond `most` in a minute of the clock."""
+    key = f"peer-{kind}-{actor.encode().hex()}-{int(time.time()) // _MINUTE}"
+    cache.add(key, 0, _MINUTE * 2)
+    try:
+        tries = cache.incr(key)
+    except ValueError:  # it has just expired
+        return
+    if tries > most:
+        logger.warning("too many tries of peers", extra={"kind": kind, "tries": tries})
+        raise TooManyTriesError("That were many tries within a minute: wait a minute, then try again.")
 
 
 def peer_failed(remote: RemoteAE, error: DimseError | AssociationError) -> None:
