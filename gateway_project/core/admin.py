@@ -11,7 +11,16 @@ from django.http import HttpRequest
 
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
 from gateway_project.core.clock import database_now
-from gateway_project.core.models import Alert, AuditEvent, AuditEventType, AuditSeal, ConfigOverride, Lane, Lease
+from gateway_project.core.models import (
+    Alert,
+    AuditEvent,
+    AuditEventType,
+    AuditSeal,
+    ConfigOverride,
+    Lane,
+    Lease,
+    RollupMark,
+)
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
 from gateway_project.core.services.alerts import alert_acknowledge
@@ -105,6 +114,12 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
         except OptionUnknownError:
             secret = True
         return "set" if secret else str(row.value)
+
+
+@admin.register(RollupMark, site=site)
+class RollupMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "counted_to", "seen_to", "total", "changed_at")
+    ordering = ("name",)
 
 
 @admin.register(Lease, site=site)

@@ -29,7 +29,7 @@ def lane_resume_now(request: HttpRequest, pk: int) -> HttpResponse:
     lane = get_object_or_404(Lane, pk=pk)
     lane_resume(lane, actor=actor_of(request.user), now=database_now())
     messages.success(request, f"{lane.title}: the next upload tries it at once.")
-    return back(request, "studies")
+    return back(request, "now")
 
 
 @acting
@@ -37,7 +37,7 @@ def lane_resume_now(request: HttpRequest, pk: int) -> HttpResponse:
 def alert_acknowledge_now(request: HttpRequest, pk: int) -> HttpResponse:
     alert_acknowledge(get_object_or_404(Alert, pk=pk), actor=actor_of(request.user))
     messages.success(request, "Acknowledged. The alert stays open until the gateway sees the thing well again.")
-    return back(request, "studies")
+    return back(request, "now")
 
 
 urlpatterns = [

@@ -20,6 +20,7 @@ class Entry:
 
 
 ENTRIES = (
+    Entry("now", "Now"),
     Entry("studies", "Studies", section="/studies/"),
     Entry("admin:index", "Administration", can_administer),
 )

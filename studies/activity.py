@@ -1,0 +1,107 @@
+"""What is asked about sources and what they sent: all of it from rollups, whose size does not follow the instances'."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Min, Q, QuerySet, Sum
+
+from studies.models import ANY_SOURCE, Arrival, QuarantinedObject, QuarantineState, SourceActivity, SourcePolicy, Study
+
+STEP_MINUTES, HOUR_MINUTES = 10, 60
+RECENT_DAYS = 7
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came in the ten minutes or the hour from `start` on."""
+
+    start: datetime
+    objects: int
+    size_bytes: int
+
+
+def received_steps(since: datetime, *, minutes: int = STEP_MINUTES) -> list[Received]:
+    """All sources together, the earliest first; steps in which nothing came are left out. One query over the rollup."""
+    rows = Arrival.objects.filter(minutes=minutes, start__gte=since).order_by().values("start")
+    summed = rows.annotate(objects=Sum("objects_received"), size=Sum("size_bytes")).order_by("start")
+    return [Received(row["start"], row["objects"], row["size"]) for row in summed]
+
+
+def received_bytes_a_day(now: datetime) -> float | None:
+    """The mean of the last seven days, or of those since the first object; None before there is a day to speak of."""
+    found = SourceActivity.objects.aggregate(first=Min("first_at"))["first"]
+    if found is None or now - found < DAY:
+        return None
+    since = max(now - RECENT_DAYS * DAY, found)
+    rows = Arrival.objects.filter(minutes=HOUR_MINUTES, start__gte=since - timedelta(hours=1))
+    size = rows.aggregate(size=Sum("size_bytes"))["size"] or 0
+    return float(size) / ((now - since) / DAY)
+
+
+def sources_latest(limit: int) -> list[SourceActivity]:
+    """Who sent last, the latest first."""
+    return list(SourceActivity.objects.order_by("-last_at", "pk")[:limit])
+
+
+def sources_first(limit: int) -> list[SourceActivity]:
+    """Who sent first of all, the first one first."""
+    return list(SourceActivity.objects.order_by("pk")[:limit])
+
+
+def sources_totals() -> dict[str, int]:
+    """Objects and bytes of all sources, and how many there are."""
+    found = SourceActivity.objects.aggregate(
+        objects=Sum("objects_received"), size=Sum("size_bytes"), stored=Sum("stored_bytes"), sources=Count("pk")
+    )
+    return {name: value or 0 for name, value in found.items()}
+
+
+def sources_today(ids: Sequence[int], since: datetime) -> dict[int, int]:
+    """How many objects each of these sources has sent since then (an hour that began before does not count)."""
+    rows = Arrival.objects.filter(minutes=HOUR_MINUTES, start__gte=since, source__in=ids).order_by().values("source")
+    return {row["source"]: row["objects"] for row in rows.annotate(objects=Sum("objects_received"))}
+
+
+def source_hours(source: SourceActivity, since: datetime) -> list[datetime]:
+    """The hours in which it sent something, ascending."""
+    rows = Arrival.objects.filter(source=source, minutes=HOUR_MINUTES, start__gte=since, objects_received__gt=0)
+    return list(rows.order_by("start").values_list("start", flat=True))
+
+
+def sources_quiet(before: datetime, *, limit: int = 500) -> QuerySet[SourceActivity]:
+    """Those that have sent nothing since then; the latest first."""
+    return SourceActivity.objects.filter(last_at__lt=before).order_by("-last_at", "pk")[:limit]
+
+
+def sources_speaking(since: datetime) -> int:
+    """How many have sent something since then."""
+    return SourceActivity.objects.filter(last_at__gte=since).count()
+
+
+def sources_watched() -> tuple[dict[str, bool], bool]:
+    """What persons set, by calling AE title: whether it is watched for silence; and whether those without a row are."""
+    rows = dict(SourcePolicy.objects.values_list("calling_ae_title", "silence_watched"))
+    return rows, rows.get(ANY_SOURCE, True)
+
+
+def settling_line() -> dict[str, Any]:
+    """Open studies: how many (`count`), since when the first (`oldest`). Over an index of open studies alone."""
+    return Study.objects.filter(open_since__isnull=False).aggregate(count=Count("pk"), oldest=Min("open_since"))
+
+
+def studies_by_state() -> dict[str, int]:
+    """How many studies are in each state: one pass over an index, of studies, not instances."""
+    rows = Study.objects.order_by().values("state").annotate(number=Count("pk"))
+    return {row["state"]: row["number"] for row in rows}
+
+
+def quarantine_line() -> dict[str, Any]:
+    """Refused objects that wait for a decision: how many, since when, and the bytes kept of all."""
+    waiting = Q(state=QuarantineState.OPEN)
+    return {
+        **QuarantinedObject.objects.filter(waiting).aggregate(count=Count("pk"), oldest=Min("first_at")),
+        "kept_bytes": QuarantinedObject.objects.filter(kept=True).aggregate(size=Sum("size_bytes"))["size"] or 0,
+    }
