@@ -10,7 +10,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
 
-from gateway_project.core.models import Alert, AuditEvent, AuditSeal, JobState, Lane, RollupMark, Severity
+from gateway_project.core.models import Alert, AuditEvent, AuditSeal, JobState, Lane, Lease, RollupMark, Severity
 from gateway_project.core.queues import Queue
 
 
@@ -128,6 +128,11 @@ def failures_by_code(queue: Queue, limit: int = 30) -> list[tuple[str, str, int]
     failed = queue.model_class()._default_manager.filter(queue=queue.name, state__in=(JobState.READY, JobState.PARKED))
     rows = failed.exclude(error_code="").order_by().values("state", "error_code").annotate(number=Count("pk"))
     return [(row["state"], row["error_code"], row["number"]) for row in rows.order_by("-number", "error_code")[:limit]]
+
+
+def lease_held(name: str, *, now: datetime) -> bool:
+    """Whether somebody leads there now."""
+    return Lease.objects.filter(pk=name, until__gt=now).exists()
 
 
 def lanes_all() -> list[Lane]:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 from django_q.brokers import get_broker
@@ -24,6 +25,7 @@ from gateway_project.core.selectors import (
     audit_lag,
     failures_by_code,
     lanes_all,
+    lease_held,
     queue_lines,
     rings_waiting,
     rollup_totals,
@@ -178,9 +180,10 @@ def audit_figures() -> AuditLag:
 
 
 def disk_figures(now: datetime, *, stored_bytes: int) -> Disk | None:
-    """Asks the file system, and one query for the rate; None when the store's directory is not there."""
+    """Asks the file system, and one query for the rate; None when it does not answer."""
+    root = store_root()
     try:
-        usage = shutil.disk_usage(store_root())
+        usage = shutil.disk_usage(root if root.exists() else settings.DATA_DIR)
     except OSError:
         return None
     return Disk(usage.free, usage.total, stored_bytes, received_bytes_a_day(now))
@@ -215,6 +218,11 @@ def answer_figures() -> Answers:
     except Exception:  # noqa: BLE001 - each broker has errors of its own, and all of them say the same: it is away
         return Answers(database, None)
     return Answers(database, broker if alive else None, rings)
+
+
+def workers_run(now: datetime) -> bool:
+    """Whether the ticker, which rings the workers, holds its lease."""
+    return lease_held("ticker", now=now)
 
 
 def _timed_database() -> float | None:

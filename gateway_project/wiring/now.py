@@ -57,6 +57,11 @@ class SourceRow:
     watched: bool
 
     @property
+    def offers_switch(self) -> bool:
+        """Where the button is wanted: at a silent source, and at one that is not watched."""
+        return self.silent is not None or not self.watched
+
+    @property
     def state(self) -> Mark:
         if self.silent is not None:
             return "again", "warn", "silent against its usual week"
@@ -82,6 +87,7 @@ class NowView:
     delivered: Chart
     today: str
     live: figures.Live
+    workers: bool
     lines: list[LineRow]
     disk: DiskView | None
     sources: list[SourceRow]
@@ -91,7 +97,11 @@ class NowView:
     answers: figures.Answers
     started: bool
 
-    listeners_away: ClassVar[Mark] = ("stop", "bad", "the listeners do not answer")
+    listeners_away: ClassVar[Mark] = ("stop", "bad", "no answer")
+
+    @property
+    def workers_state(self) -> Mark:
+        return ("check", "ok", "run") if self.workers else ("stop", "bad", "do not run")
 
     @property
     def broker_state(self) -> Mark:
@@ -101,16 +111,18 @@ class NowView:
 def now_view(now: datetime) -> NowView:
     """Everything on the page, in a fixed number of queries."""
     begin = figures.day_begin(now, HOURS)
+    live = figures.live_figures()
     steps = received_steps(min(begin, _midnight(now)))
     totals = sources_totals()
     silent = {alert.key: alert for alert in Alert.objects.filter(code=CODE_SOURCE, healed_at__isnull=True)[:50]}
     quarantine, _kept = figures.quarantine_figures()
     return NowView(
-        summary=summary_now(now),
+        summary=summary_now(now, live=live),
         received=_received_chart(steps, begin),
         delivered=_delivered_chart(deliveries_since(begin), begin),
         today=_today_words(steps, _midnight(now)),
-        live=figures.live_figures(),
+        live=live,
+        workers=figures.workers_run(now),
         lines=_lines(figures.queue_figures(), now),
         disk=_disk(figures.disk_figures(now, stored_bytes=totals["stored"])),
         sources=_sources(sources_latest(SOURCES_SHOWN), silent, now),

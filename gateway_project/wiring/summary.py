@@ -8,6 +8,7 @@ from django.utils.timezone import localtime
 
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
+from gateway_project.wiring import figures
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
 from studies.models import Study, StudyState
 from studies.selectors import studies_any, studies_failed, studies_failed_count, study_counts_since
@@ -25,7 +26,7 @@ class Trouble:
     tone: str
     title: str
     words: str
-    since: datetime
+    since: datetime | None
     link: str = ""
     button: str = ""
     button_address: str = ""
@@ -42,14 +43,15 @@ class Summary:
     more_failed: int = 0
 
 
-def summary_now(now: datetime) -> Summary:
+def summary_now(now: datetime, *, live: figures.Live | None = None) -> Summary:
     """The first sentence: is everything of today where it belongs, and if not, what to press."""
     midnight = localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     counts = study_counts_since(midnight)
     failed = studies_failed(SHOWN)
     failed_total = studies_failed_count() if len(failed) == SHOWN else len(failed)
     lanes = list(lanes_in_trouble())
-    troubles = [_lane_trouble(lane, now) for lane in lanes]
+    troubles = _machine_troubles(live or figures.live_figures(), now)
+    troubles += [_lane_trouble(lane, now) for lane in lanes]
     lane_keys = {f"lane:{lane.name}" for lane in lanes}
     troubles += [_alert_trouble(alert) for alert in alerts_unacknowledged(SHOWN) if alert.key not in lane_keys]
     troubles += [_study_trouble(study) for study in failed]
@@ -67,6 +69,19 @@ def summary_now(now: datetime) -> Summary:
     tone = "bad" if any(trouble.tone == "bad" for trouble in troubles) else "warn"
     headline = f"{count_words(number, 'thing needs', 'things need')} a {'hand' if tone == 'bad' else 'look'}."
     return Summary(tone, headline, sentence, troubles, failed_total - len(failed))
+
+
+def _machine_troubles(live: figures.Live, now: datetime) -> list[Trouble]:
+    """The gateway's own parts that do not run."""
+    help_words = "Look at the terminal of make run, or at logs/gateway.errors.log in the data directory."
+    troubles = []
+    if not live.running:
+        words = f"Nothing can be received: senders get no connection, and keep their objects. {help_words}"
+        troubles.append(Trouble("bad", "The listeners do not answer", words, None))
+    if not figures.workers_run(now):
+        words = f"Studies are received and safe, but none settles and none is uploaded. {help_words}"
+        troubles.append(Trouble("bad", "The workers do not run", words, None))
+    return troubles
 
 
 def _today(counts: dict[str, int]) -> tuple[str, str]:

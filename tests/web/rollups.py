@@ -29,12 +29,12 @@ def source_make(title: str, hours: Iterable[dt.datetime], *, objects: int = 40, 
     rows = [(60, hour, objects) for hour in found]
     if steps:
         rows += [
-            (10, hour + dt.timedelta(minutes=10 * step), objects * (step + 1) // 21) for hour in found for step in range(6)
+            (10, hour + dt.timedelta(minutes=10 * step), objects * (step + 1) // 21)
+            for hour in found
+            for step in range(6)
         ]
     Arrival.objects.bulk_create(
-        Arrival(
-            minutes=minutes, start=start, source=source, objects_received=number, size_bytes=number * MEAN_BYTES
-        )
+        Arrival(minutes=minutes, start=start, source=source, objects_received=number, size_bytes=number * MEAN_BYTES)
         for minutes, start, number in rows
     )
     return source

@@ -18,7 +18,8 @@ def busy_make() -> None:
     vault = vault_make()
     for study in day_make(vault):
         UploadJob.objects.filter(revision__study=study, state="done").update(
-            receipt_at=study.received_at + dt.timedelta(minutes=11), ended_at=study.received_at + dt.timedelta(minutes=11)
+            receipt_at=study.received_at + dt.timedelta(minutes=11),
+            ended_at=study.received_at + dt.timedelta(minutes=11),
         )
     titles = sorted({row[3] for row in DAY})
     this = hour_of(now())
@@ -29,8 +30,8 @@ def busy_make() -> None:
     Alert.objects.create(
         key=f"source-silent:{silent.calling_ae_title}",
         code="source-silent",
-        words="MAMMO_2 has sent nothing since Mon 09:40, 2026-11-23. By its usual week it has missed 6 hours in which it "
-        "sends. Look at the device, its network and its send queue.",
+        words="MAMMO_2 has sent nothing since Mon 09:40, 2026-11-23. By its usual week it has missed 6 hours in "
+        "which it sends. Look at the device, its network and its send queue.",
     )
     lane_make(name="vault:archive", title="Vault archive", held=True, faults=1,
               fault_words="The vault shows another key than the pinned one. Nothing was sent.")  # fmt: skip
@@ -99,7 +100,8 @@ def test_bars_and_marks_stand_out_from_their_ground(open_page, light: str) -> No
     watched.enter(user_make("viewer", username="anna"))
     watched.go("/")
     colours = watched.page.evaluate(
-        """() => [getComputedStyle(document.querySelector(".bar")).fill, getComputedStyle(document.querySelector(".mark")).fill,
+        """() => [getComputedStyle(document.querySelector(".bar")).fill,
+                  getComputedStyle(document.querySelector(".mark")).fill,
                   getComputedStyle(document.querySelector(".chart")).backgroundColor].map(
                     (c) => c.match(/[0-9.]+/g).slice(0, 3).map(Number))"""
     )

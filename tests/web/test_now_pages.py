@@ -1,15 +1,17 @@
-"""The Now page: what it says first, its charts and their tables, what waits, the disk, the sources; who, and its cost."""
+"""The Now page: what it says first, its charts and their tables, what waits, the disk, the sources; its cost."""
 
 import datetime as dt
+from types import SimpleNamespace
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from gateway_project.core.models import Alert, AuditEvent, JobState
+from gateway_project.core.models import Alert, AuditEvent, JobState, Lease
 from gateway_project.wiring import figures
 from gateway_project.wiring.now import high_of
+from network.selectors import LiveList
 from studies.models import Arrival, QuarantinedObject, SourcePolicy, StudyState
 from tests.web.factories import day_make, lane_make, revision_make, study_make, upload_make, uploaded_study_make
 from tests.web.rollups import HOUR, hour_of, source_make, working_hours
@@ -29,8 +31,8 @@ def disk(monkeypatch: pytest.MonkeyPatch):
     """`disk(free, total)` in GiB."""
 
     def set_to(free: float, total: float = 1000) -> None:
-        usage = (int(total * GIB), int((total - free) * GIB), int(free * GIB))
-        monkeypatch.setattr(figures.shutil, "disk_usage", lambda _path: type("U", (), dict(zip(("total", "used", "free"), usage, strict=True))))
+        usage = SimpleNamespace(total=int(total * GIB), used=int((total - free) * GIB), free=int(free * GIB))
+        monkeypatch.setattr(figures.shutil, "disk_usage", lambda _path: usage)
 
     return set_to
 
@@ -154,8 +156,8 @@ def test_what_is_older_than_a_day_is_not_drawn(viewer) -> None:
 def test_lines_show_state_number_and_oldest(viewer, vault) -> None:
     opened = now() - dt.timedelta(minutes=7)
     study_make(state=StudyState.RECEIVING, open_since=opened)
-    for state, values in ((JobState.READY, {"attempts": 0}), (JobState.READY, {"error_code": "vault-503"}),
-                          (JobState.RUNNING, {}), (JobState.PARKED, {"error_code": "x"}), (JobState.DONE, {})):  # fmt: skip
+    made = [(JobState.READY, {}), (JobState.READY, {"error_code": "vault-503"}), (JobState.RUNNING, {})]
+    for state, values in [*made, (JobState.PARKED, {"error_code": "x"}), (JobState.DONE, {})]:
         study = study_make(state=StudyState.SETTLED)
         created = now() - dt.timedelta(hours=2 if state == JobState.RUNNING else 90 if state == JobState.PARKED else 1)
         upload_make(revision_make(study), vault, state, created_at=created, **values)
@@ -200,12 +202,18 @@ def test_disk_of_a_new_gateway_makes_no_guess(viewer, disk) -> None:
     assert "days left" not in html
 
 
-def test_listeners_that_are_away_and_quarantine_are_told(viewer) -> None:
-    study_make()
+def test_parts_that_do_not_run_are_the_first_thing_said(viewer, monkeypatch) -> None:
+    study_make(state=StudyState.UPLOADED)
     QuarantinedObject.objects.create(sha256="0" * 64, size_bytes=1, code="c", reason="r")
+    assert "The one study of today is in the vault." in page(viewer)
+    monkeypatch.setattr(figures, "associations_live", lambda: LiveList(running=False))
+    Lease.objects.all().delete()
     html = page(viewer)
-    assert "the listeners do not answer" in html
+    assert "2 things need a hand." in html
+    assert "The listeners do not answer" in html
+    assert "The workers do not run" in html
     assert "1 object" in html
+    assert "2 things need a hand." in page(viewer, "/studies/")
 
 
 # -- the sources -------------------------------------------------------------------------------------------------------

@@ -126,6 +126,12 @@ def size(size_bytes: int | None) -> str:
 
 
 @register.filter
+def whole(number: int) -> str:
+    """`12,402`."""
+    return f"{number:,}"
+
+
+@register.filter
 def person(name: str) -> str:
     return words.person_words(name)
 
