@@ -3,8 +3,6 @@
 import datetime as dt
 from collections.abc import Iterable
 
-from django.utils.timezone import localtime
-
 from studies.models import Arrival, SourceActivity
 
 HOUR = dt.timedelta(hours=1)
@@ -42,8 +40,8 @@ def source_make(title: str, hours: Iterable[dt.datetime], *, objects: int = 40, 
 
 def working_hours(now: dt.datetime, *, weeks: int = 5, days: Iterable[int] = range(5), begin: int = 8, end: int = 17,
                   until: dt.datetime | None = None) -> list[dt.datetime]:  # fmt: skip
-    """Every whole hour of working days in the weeks before `now` (or `until`), by the clock on the wall."""
+    """Every whole hour of working days in the weeks before `now` (or `until`), UTC, ascending."""
     last = hour_of(until or now)
-    hours = [last - number * HOUR for number in range(weeks * 7 * 24 + 1)]
+    hours = [last - number * HOUR for number in range(weeks * 7 * 24, -1, -1)]
     wanted = set(days)
-    return [hour for hour in hours if localtime(hour).weekday() in wanted and begin <= localtime(hour).hour < end]
+    return [hour for hour in hours if hour.weekday() in wanted and begin <= hour.hour < end]
