@@ -40,7 +40,7 @@ def _counter(name: str, text: str, *labels: str, origin: Origin = Origin.DATABAS
 
 
 METRICS: tuple[Metric, ...] = (
-    _gauge("gateway_info", "Always 1; the labels say which gateway and which version.", "instance", "version"),
+    _gauge("gateway_build_info", "Always 1; the labels say which gateway and which version.", "instance", "version"),
     _gauge("gateway_start_time_seconds", "When the gateway was started, as Unix time."),
     _gauge("gateway_database_up", "1 while the database answers. While it does not, little else is exported."),
     _gauge("gateway_database_answer_seconds", "How long the database took for the shortest question."),
@@ -86,8 +86,8 @@ METRICS: tuple[Metric, ...] = (
     _gauge("gateway_disk_stop_bytes", "Free space under which objects are refused (STORAGE.STOP_SPACE_GB)."),
     _gauge("gateway_disk_days_left", "Days until then at the mean rate of the last 7 days; absent while unknown."),
     _gauge("gateway_listeners_up", "1 while the listeners answer."),
-    _gauge("gateway_connections", "Connections that are open now."),
-    _gauge("gateway_associations", "Associations that are open now."),
+    _gauge("gateway_connections_open", "Connections that are open now."),
+    _gauge("gateway_associations_open", "Associations that are open now."),
     _gauge("gateway_associations_bytes_per_second", "What they receive together, in the last second or two."),
     _counter("gateway_connections_total", "Connections taken.", origin=Origin.LISTENERS),
     _counter("gateway_associations_total", "Associations accepted.", origin=Origin.LISTENERS),

@@ -56,7 +56,7 @@ def _family(name: str, value: float | Values) -> Family:
 
 def _answers(answers: figures.Answers) -> list[Family]:
     families = [
-        _family("gateway_info", {(instance_id(), __version__): 1}),
+        _family("gateway_build_info", {(instance_id(), __version__): 1}),
         _family("gateway_start_time_seconds", datetime.fromisoformat(STARTED_AT).timestamp()),
         _family("gateway_database_up", answers.database is not None),
         _family("gateway_broker_up", answers.broker is not None),
@@ -75,8 +75,8 @@ def _live() -> list[Family]:
         return [_family("gateway_listeners_up", 0)]
     return [
         _family("gateway_listeners_up", 1),
-        _family("gateway_connections", live.connections),
-        _family("gateway_associations", live.associations),
+        _family("gateway_connections_open", live.connections),
+        _family("gateway_associations_open", live.associations),
         _family("gateway_associations_bytes_per_second", live.bytes_per_second),
         _family("gateway_connections_total", live.totals.get("connections", 0)),
         _family("gateway_associations_total", live.totals.get("associations", 0)),
