@@ -38,8 +38,8 @@ def associations_live() -> LiveList:
     return LiveList(
         running=True,
         associations=[_live(row) for row in answer["associations"]],
-        totals=answer["totals"],
-        refused=answer["refused"],
+        totals=answer.get("totals", {}),
+        refused=answer.get("refused", {}),
     )
 
 

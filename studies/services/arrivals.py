@@ -1,6 +1,6 @@
 """The rollup of what arrives: counted from the instances' rows by a periodic task, so that receiving pays nothing."""
 
-import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,10 +16,9 @@ from studies.activity import HOUR_MINUTES, STEP_MINUTES
 from studies.models import Arrival, Instance, SourceActivity, StudyRevision
 from studies.selectors import stored_bytes_by_source
 
-logger = logging.getLogger(__name__)
-
 MARK_INSTANCES, MARK_REVISIONS = "instances", "revisions"
-CHUNK = 20_000
+CHUNK = 2_000
+CALL_SECONDS = 5.0
 STEPS_KEPT = timedelta(days=3)
 HOURS_KEPT = timedelta(days=120)
 Key = tuple[str, datetime]
@@ -35,19 +34,20 @@ class _Sum:
         self.size_bytes += size_bytes
 
 
-def arrivals_count(*, chunks: int = 100) -> list[str]:
+def arrivals_count(*, seconds: float = CALL_SECONDS) -> list[str]:
     """Counts the instances indexed since the last time, and settled revisions; answers which sources sent something.
 
-    May be killed, repeated and run by two at once: each chunk and its mark are one transaction. An index that is there
-    already (an upgrade) is counted in chunks of 20,000, at most `chunks` of them a time. With SQLite it is complete
-    when it returns; with PostgreSQL it is one call behind (see RollupMark).
+    May be killed, repeated and run by two at once: each chunk of 2,000 and its mark are one transaction, short enough
+    for whoever indexes beside it. An index that is there already (an upgrade) takes several calls, as none goes on for
+    longer than `seconds`. With SQLite all is counted that there is; with PostgreSQL it is one call behind (RollupMark).
     """
     seen: set[str] = set()
     _mark_seen(MARK_INSTANCES, Instance.objects.aggregate(highest=Max("pk"))["highest"])
-    for _ in range(chunks):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not stopping():
         sources, over = _chunk_count()
         seen |= sources
-        if over or stopping():
+        if over:
             break
     _mark_moved(MARK_INSTANCES)
     _revisions_count()

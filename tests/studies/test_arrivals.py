@@ -66,10 +66,10 @@ def test_an_index_that_is_there_is_counted_in_chunks_over_several_calls(monkeypa
     monkeypatch.setattr(arrivals, "CHUNK", 7)
     for number in range(5):
         sent(f"CT_{number % 2}", NOON + number * 60 * MINUTE, instances=10)
-    arrivals.arrivals_count(chunks=0)  # only sees what is there
+    arrivals.arrivals_count(seconds=0)  # only sees what is there
     seen = 0
     while seen < 50:
-        arrivals.arrivals_count(chunks=1)
+        arrivals._chunk_count()
         total = activity.sources_totals()["objects"]
         assert total - seen in range(1, 8)
         seen = total
@@ -83,7 +83,7 @@ def test_a_chunk_that_fails_leaves_no_trace(monkeypatch) -> None:
     def fails(*_args: object) -> None:
         raise RuntimeError
 
-    arrivals.arrivals_count(chunks=0)  # only sees what is there
+    arrivals.arrivals_count(seconds=0)  # only sees what is there
     with monkeypatch.context() as patch:
         patch.setattr(arrivals, "_arrivals_add", fails)
         with pytest.raises(RuntimeError):
@@ -154,7 +154,7 @@ def test_bytes_a_day_is_the_mean_of_the_last_week_and_unknown_on_the_first_day()
 def test_a_chunk_costs_the_same_queries_whatever_its_size(django_assert_max_num_queries) -> None:
     def cost(instances: int) -> int:
         sent("CT_1", NOON, instances=instances)
-        arrivals.arrivals_count(chunks=0)
+        arrivals.arrivals_count(seconds=0)
         with django_assert_max_num_queries(30) as queries:
             arrivals.arrivals_count()
         return len(queries.captured_queries)
