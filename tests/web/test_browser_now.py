@@ -9,8 +9,10 @@ from gateway_project.core.models import Alert
 from studies.models import Arrival, SourceActivity
 from tests.web.factories import DAY, day_make, lane_make, study_make, user_make, vault_make
 from tests.web.rollups import HOUR, hour_of, source_make
-from tests.web.test_browser import chromium, look, open_page, pytestmark  # noqa: F401 - fixtures, and the marks
+from tests.web.test_browser import chromium, look, open_page, pytestmark
 from uploads.models import UploadJob
+
+__all__ = ["chromium", "open_page", "pytestmark"]
 
 
 def busy_make() -> None:
@@ -37,7 +39,7 @@ def busy_make() -> None:
               fault_words="The vault shows another key than the pinned one. Nothing was sent.")  # fmt: skip
 
 
-def test_now_with_data_in_every_light_and_width(open_page) -> None:  # noqa: F811
+def test_now_with_data_in_every_light_and_width(open_page) -> None:
     busy_make()
     watched = open_page()
     watched.enter(user_make("administrator", username="anna"))
@@ -49,7 +51,7 @@ def test_now_with_data_in_every_light_and_width(open_page) -> None:  # noqa: F81
     assert watched.faults == []
 
 
-def test_now_that_is_healthy_and_now_that_is_empty(open_page) -> None:  # noqa: F811
+def test_now_that_is_healthy_and_now_that_is_empty(open_page) -> None:
     watched = open_page()
     watched.enter(user_make("viewer", username="anna"))
     watched.go("/")
@@ -62,7 +64,7 @@ def test_now_that_is_healthy_and_now_that_is_empty(open_page) -> None:  # noqa: 
     assert watched.faults == []
 
 
-def test_first_study_turns_the_first_steps_into_the_page(open_page) -> None:  # noqa: F811
+def test_first_study_turns_the_first_steps_into_the_page(open_page) -> None:
     watched = open_page()
     watched.page.clock.install()
     watched.enter(user_make("viewer", username="anna"))
@@ -73,7 +75,7 @@ def test_first_study_turns_the_first_steps_into_the_page(open_page) -> None:  # 
     assert watched.faults == []
 
 
-def test_table_under_a_chart_stays_open_when_the_figures_change(open_page) -> None:  # noqa: F811
+def test_table_under_a_chart_stays_open_when_the_figures_change(open_page) -> None:
     source_make("CT_1", [hour_of(now())], steps=True)
     watched = open_page()
     page = watched.page
@@ -92,7 +94,7 @@ def test_table_under_a_chart_stays_open_when_the_figures_change(open_page) -> No
 
 
 @pytest.mark.parametrize("light", ["light", "dark"])
-def test_bars_and_marks_stand_out_from_their_ground(open_page, light: str) -> None:  # noqa: F811
+def test_bars_and_marks_stand_out_from_their_ground(open_page, light: str) -> None:
     """WCAG 1.4.11: 3 to 1 for what is needed to understand a picture."""
     busy_make()
     watched = open_page()
