@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.db.models import Count, Min, QuerySet, Sum
 
 from studies.models import ANY_SOURCE, Arrival, QuarantinedObject, QuarantineState, SourceActivity, SourcePolicy, Study
 
@@ -30,12 +30,11 @@ def received_steps(since: datetime, *, minutes: int = STEP_MINUTES) -> list[Rece
     return [Received(row["start"], row["objects"], row["size"]) for row in summed]
 
 
-def received_bytes_a_day(now: datetime) -> float | None:
+def received_bytes_a_day(now: datetime, *, first_at: datetime | None) -> float | None:
     """The mean of the last seven days, or of those since the first object; None before there is a day to speak of."""
-    found = SourceActivity.objects.aggregate(first=Min("first_at"))["first"]
-    if found is None or now - found < DAY:
+    if first_at is None or now - first_at < DAY:
         return None
-    since = max(now - RECENT_DAYS * DAY, found)
+    since = max(now - RECENT_DAYS * DAY, first_at)
     rows = Arrival.objects.filter(minutes=HOUR_MINUTES, start__gte=since - timedelta(hours=1))
     size = rows.aggregate(size=Sum("size_bytes"))["size"] or 0
     return float(size) / ((now - since) / DAY)
@@ -51,12 +50,27 @@ def sources_first(limit: int) -> list[SourceActivity]:
     return list(SourceActivity.objects.order_by("pk")[:limit])
 
 
-def sources_totals() -> dict[str, int]:
-    """Objects and bytes of all sources, and how many there are."""
+@dataclass(frozen=True)
+class Totals:
+    """Of all sources that ever sent something; `first_at`: the first object of all."""
+
+    objects: int
+    size_bytes: int
+    stored_bytes: int
+    sources: int
+    first_at: datetime | None
+
+
+def sources_totals() -> Totals:
     found = SourceActivity.objects.aggregate(
-        objects=Sum("objects_received"), size=Sum("size_bytes"), stored=Sum("stored_bytes"), sources=Count("pk")
+        objects=Sum("objects_received"),
+        size_bytes=Sum("size_bytes"),
+        stored_bytes=Sum("stored_bytes"),
+        sources=Count("pk"),
+        first_at=Min("first_at"),
     )
-    return {name: value or 0 for name, value in found.items()}
+    first_at = found.pop("first_at")
+    return Totals(**{name: value or 0 for name, value in found.items()}, first_at=first_at)
 
 
 def sources_today(ids: Sequence[int], since: datetime) -> dict[int, int]:
@@ -99,9 +113,11 @@ def studies_by_state() -> dict[str, int]:
 
 
 def quarantine_line() -> dict[str, Any]:
-    """Refused objects that wait for a decision: how many, since when, and the bytes kept of all."""
-    waiting = Q(state=QuarantineState.OPEN)
-    return {
-        **QuarantinedObject.objects.filter(waiting).aggregate(count=Count("pk"), oldest=Min("first_at")),
-        "kept_bytes": QuarantinedObject.objects.filter(kept=True).aggregate(size=Sum("size_bytes"))["size"] or 0,
-    }
+    """Refused objects that wait for a decision: how many (`count`), since when (`oldest`)."""
+    waiting = QuarantinedObject.objects.filter(state=QuarantineState.OPEN)
+    return waiting.aggregate(count=Count("pk"), oldest=Min("first_at"))
+
+
+def quarantine_kept_bytes() -> int:
+    """Over an index of what is kept alone."""
+    return QuarantinedObject.objects.filter(kept=True).aggregate(size=Sum("size_bytes"))["size"] or 0

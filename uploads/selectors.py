@@ -140,7 +140,8 @@ def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
 
 def upload_latest_done() -> UploadJob | None:
     """The upload that got its receipt last."""
-    return UploadJob.objects.filter(state=JobState.DONE).select_related("revision", "vault").order_by("-pk").first()
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__isnull=False).select_related("revision", "vault")
+    return done.defer("commitment", "receipt").order_by("-ended_at").first()
 
 
 def demonstration_exists() -> bool:

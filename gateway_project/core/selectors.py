@@ -40,15 +40,6 @@ def audit_of(subject: str) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(subject=subject).order_by("id")
 
 
-def lanes_in_trouble() -> QuerySet[Lane]:
-    return Lane.objects.filter(faults__gt=0) | Lane.objects.filter(paused=True) | Lane.objects.filter(held=True)
-
-
-def lanes_waiting(now: datetime) -> QuerySet[Lane]:
-    """Lanes outside of their time window, in no trouble otherwise."""
-    return Lane.objects.filter(waits_until__gt=now, paused=False, held=False, faults=0).order_by("pk")
-
-
 def audit_tail_of(subject: str, *, without_events: Sequence[str] = (), limit: int = 200) -> list[AuditEvent]:
     """The latest records about something, the oldest of them first."""
     events = AuditEvent.objects.filter(subject=subject).exclude(event__in=without_events).order_by("-id")[:limit]

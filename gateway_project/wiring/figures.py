@@ -17,7 +17,7 @@ from django_q.brokers import get_broker
 
 from gateway_project.core.models import Lane
 from gateway_project.core.options import option
-from gateway_project.core.queues import REGISTRY
+from gateway_project.core.queues import CONTROL_CLUSTER, REGISTRY, TRANSFER_CLUSTER
 from gateway_project.core.selectors import (
     AuditLag,
     LaneLine,
@@ -46,6 +46,7 @@ from uploads.models import DeliveryTimes
 from uploads.selectors import delivery_times, delivery_totals
 
 SOURCES_MOST = 100
+CLUSTERS = (CONTROL_CLUSTER, TRANSFER_CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,15 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """How the gateway's own parts stand: listeners, workers, and the lanes to the outside."""
+
+    live: Live
+    workers: bool
+    lanes: list[Lane]
+
+
+@dataclass(frozen=True)
 class Queues:
     """Every line of unfinished work: studies that settle, and each queue's jobs by lane."""
 
@@ -131,10 +141,10 @@ def received_figures() -> Received:
     """Three queries over rollups. The first sources ever come first, so that what is counted for each only grows."""
     totals, counted = sources_totals(), rollup_totals()
     return Received(
-        objects=totals["objects"],
-        size_bytes=totals["size"],
-        stored_bytes=totals["stored"],
-        sources=totals["sources"],
+        objects=totals.objects,
+        size_bytes=totals.size_bytes,
+        stored_bytes=totals.stored_bytes,
+        sources=totals.sources,
         revisions=counted.get("revisions", 0),
         by_source=sources_first(SOURCES_MOST),
     )
@@ -145,9 +155,13 @@ def delivery_figures() -> tuple[list[DeliveryTimes], dict[str, int]]:
     return delivery_times(SOURCES_MOST), delivery_totals()
 
 
-def queue_figures() -> Queues:
-    """One query for the lanes, one for studies, and one a queue."""
-    lanes = lanes_all()
+def machine_figures(now: datetime) -> Machine:
+    """Two queries, and the acceptor is asked."""
+    return Machine(live_figures(), lease_held("ticker", now=now), lanes_all())
+
+
+def queue_figures(lanes: list[Lane]) -> Queues:
+    """One query for studies, and one a queue."""
     lines = [line for queue in REGISTRY.queues.values() for line in queue_lines(queue, lanes)]
     return Queues(settling=Line(**settling_line()), lanes=lanes, lines=lines)
 
@@ -169,24 +183,23 @@ def alert_figures() -> dict[str, int]:
     return alerts_by_severity()
 
 
-def quarantine_figures() -> tuple[Line, int]:
-    """What waits for a decision, and the bytes that are kept in all."""
-    found = quarantine_line()
-    return Line(found["count"], found["oldest"]), found["kept_bytes"]
+def quarantine_figures() -> Line:
+    """What waits for a decision."""
+    return Line(**quarantine_line())
 
 
 def audit_figures() -> AuditLag:
     return audit_lag()
 
 
-def disk_figures(now: datetime, *, stored_bytes: int) -> Disk | None:
-    """Asks the file system, and one query for the rate; None when it does not answer."""
+def disk_figures(now: datetime, *, stored_bytes: int, first_at: datetime | None) -> Disk | None:
+    """Asks the file system, and one query for the rate since `first_at`, the first object; None without an answer."""
     root = store_root()
     try:
         usage = shutil.disk_usage(root if root.exists() else settings.DATA_DIR)
     except OSError:
         return None
-    return Disk(usage.free, usage.total, stored_bytes, received_bytes_a_day(now))
+    return Disk(usage.free, usage.total, stored_bytes, received_bytes_a_day(now, first_at=first_at))
 
 
 def live_figures() -> Live:
@@ -205,8 +218,8 @@ def live_figures() -> Live:
     )
 
 
-def answer_figures() -> Answers:
-    """Asks both for next to nothing, and the broker how many rings wait for each cluster."""
+def answer_figures(*, rings: bool = True) -> Answers:
+    """Asks both for next to nothing, and the broker (`rings`) how many of them wait for each cluster."""
     database = _timed_database()
     if database is None:
         return Answers(None, None)
@@ -214,15 +227,10 @@ def answer_figures() -> Answers:
     try:
         alive = bool(get_broker().ping())
         broker = time.monotonic() - began
-        rings = {name: rings_waiting(name) for name in ("control", "transfer")}
+        waiting = {name: rings_waiting(name) for name in CLUSTERS if rings}
     except Exception:  # noqa: BLE001 - each broker has errors of its own, and all of them say the same: it is away
         return Answers(database, None)
-    return Answers(database, broker if alive else None, rings)
-
-
-def workers_run(now: datetime) -> bool:
-    """Whether the ticker, which rings the workers, holds its lease."""
-    return lease_held("ticker", now=now)
+    return Answers(database, broker if alive else None, waiting)
 
 
 def _timed_database() -> float | None:

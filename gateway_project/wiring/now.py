@@ -111,26 +111,25 @@ class NowView:
 def now_view(now: datetime) -> NowView:
     """Everything on the page, in a fixed number of queries."""
     begin = figures.day_begin(now, HOURS)
-    live = figures.live_figures()
+    machine = figures.machine_figures(now)
     steps = received_steps(min(begin, _midnight(now)))
     totals = sources_totals()
     silent = {alert.key: alert for alert in Alert.objects.filter(code=CODE_SOURCE, healed_at__isnull=True)[:50]}
-    quarantine, _kept = figures.quarantine_figures()
     return NowView(
-        summary=summary_now(now, live=live),
+        summary=summary_now(now, machine=machine),
         received=_received_chart(steps, begin),
         delivered=_delivered_chart(deliveries_since(begin), begin),
         today=_today_words(steps, _midnight(now)),
-        live=live,
-        workers=figures.workers_run(now),
-        lines=_lines(figures.queue_figures(), now),
-        disk=_disk(figures.disk_figures(now, stored_bytes=totals["stored"])),
+        live=machine.live,
+        workers=machine.workers,
+        lines=_lines(figures.queue_figures(machine.lanes), now),
+        disk=_disk(figures.disk_figures(now, stored_bytes=totals.stored_bytes, first_at=totals.first_at)),
         sources=_sources(sources_latest(SOURCES_SHOWN), silent, now),
-        sources_more=max(totals["sources"] - SOURCES_SHOWN, 0),
+        sources_more=max(totals.sources - SOURCES_SHOWN, 0),
         silent=len(silent),
-        quarantine=quarantine,
-        answers=figures.answer_figures(),
-        started=bool(totals["sources"]) or studies_any(),
+        quarantine=figures.quarantine_figures(),
+        answers=figures.answer_figures(rings=False),
+        started=bool(totals.sources) or studies_any(),
     )
 
 

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.timezone import localtime
 
 from gateway_project.core.models import Alert, Lane, Severity
-from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
+from gateway_project.core.selectors import alerts_unacknowledged
 from gateway_project.wiring import figures
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
 from studies.models import Study, StudyState
@@ -43,21 +43,24 @@ class Summary:
     more_failed: int = 0
 
 
-def summary_now(now: datetime, *, live: figures.Live | None = None) -> Summary:
+def summary_now(now: datetime, *, machine: figures.Machine | None = None) -> Summary:
     """The first sentence: is everything of today where it belongs, and if not, what to press."""
     midnight = localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     counts = study_counts_since(midnight)
     failed = studies_failed(SHOWN)
     failed_total = studies_failed_count() if len(failed) == SHOWN else len(failed)
-    lanes = list(lanes_in_trouble())
-    troubles = _machine_troubles(live or figures.live_figures(), now)
+    machine = machine or figures.machine_figures(now)
+    lanes = [lane for lane in machine.lanes if lane.in_trouble]
+    troubles = _machine_troubles(machine)
     troubles += [_lane_trouble(lane, now) for lane in lanes]
     lane_keys = {f"lane:{lane.name}" for lane in lanes}
     troubles += [_alert_trouble(alert) for alert in alerts_unacknowledged(SHOWN) if alert.key not in lane_keys]
     troubles += [_study_trouble(study) for study in failed]
     sentence, detail = _today(counts)
     waits = [
-        f"{lane.title} waits until {clock_words(lane.waits_until)}." for lane in lanes_waiting(now) if lane.waits_until
+        f"{lane.title} waits until {clock_words(lane.waits_until)}."
+        for lane in machine.lanes
+        if lane.waits_until and lane.waits_until > now and not lane.in_trouble
     ]
     detail = " ".join(filter(None, (detail, *waits)))
     if not troubles and not counts and not studies_any():
@@ -71,14 +74,14 @@ def summary_now(now: datetime, *, live: figures.Live | None = None) -> Summary:
     return Summary(tone, headline, sentence, troubles, failed_total - len(failed))
 
 
-def _machine_troubles(live: figures.Live, now: datetime) -> list[Trouble]:
+def _machine_troubles(machine: figures.Machine) -> list[Trouble]:
     """The gateway's own parts that do not run."""
     help_words = "Look at the terminal of make run, or at logs/gateway.errors.log in the data directory."
     troubles = []
-    if not live.running:
+    if not machine.live.running:
         words = f"Nothing can be received: senders get no connection, and keep their objects. {help_words}"
         troubles.append(Trouble("bad", "The listeners do not answer", words, None))
-    if not figures.workers_run(now):
+    if not machine.workers:
         words = f"Studies are received and safe, but none settles and none is uploaded. {help_words}"
         troubles.append(Trouble("bad", "The workers do not run", words, None))
     return troubles

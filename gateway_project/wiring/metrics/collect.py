@@ -12,9 +12,11 @@ from prometheus_client.registry import Collector
 
 from gateway_project import __version__
 from gateway_project.core.models import Alert, Lane
+from gateway_project.core.selectors import lanes_all
 from gateway_project.wiring import figures
 from gateway_project.wiring.metrics.catalog import BY_NAME, OTHER_SOURCES, Kind
 from gateway_project.wiring.status import STARTED_AT, instance_id
+from studies.activity import quarantine_kept_bytes, sources_totals
 from studies.services.silence import ALERT_SOURCE, CODE_SOURCE
 from uploads.models import DeliveryTimes
 from uploads.services.delivery import BEYOND, BOUNDS
@@ -133,7 +135,7 @@ def _buckets(times: DeliveryTimes) -> list[tuple[str, float]]:
 
 
 def _queues(now: datetime) -> list[Family]:
-    found = figures.queue_figures()
+    found = figures.queue_figures(lanes_all())
     jobs: dict[tuple[str, ...], float] = {}
     oldest: dict[tuple[str, ...], float] = {}
     for line in found.lines:
@@ -166,21 +168,22 @@ def _failed(_now: datetime) -> list[Family]:
 
 
 def _troubles(now: datetime) -> list[Family]:
-    quarantine, kept = figures.quarantine_figures()
+    quarantine = figures.quarantine_figures()
     audit = figures.audit_figures()
     unsealed = figures.Line(audit.records, audit.oldest)
     return [
         _family("gateway_alerts", {(severity,): number for severity, number in figures.alert_figures().items()}),
         _family("gateway_quarantine_objects", quarantine.count),
         _family("gateway_quarantine_oldest_seconds", quarantine.age_seconds(now)),
-        _family("gateway_quarantine_bytes", kept),
+        _family("gateway_quarantine_bytes", quarantine_kept_bytes()),
         _family("gateway_audit_unsealed_records", unsealed.count),
         _family("gateway_audit_unsealed_oldest_seconds", unsealed.age_seconds(now)),
     ]
 
 
 def _disk(now: datetime) -> list[Family]:
-    disk = figures.disk_figures(now, stored_bytes=0)
+    totals = sources_totals()
+    disk = figures.disk_figures(now, stored_bytes=totals.stored_bytes, first_at=totals.first_at)
     if disk is None:
         return []
     families = [
