@@ -26,8 +26,8 @@ class Received:
 def received_steps(since: datetime, *, minutes: int = STEP_MINUTES) -> list[Received]:
     """All sources together, the earliest first; steps in which nothing came are left out. One query over the rollup."""
     rows = Arrival.objects.filter(minutes=minutes, start__gte=since).order_by().values("start")
-    summed = rows.annotate(objects=Sum("objects_received"), size=Sum("size_bytes")).order_by("start")
-    return [Received(row["start"], row["objects"], row["size"]) for row in summed]
+    summed = rows.annotate(number=Sum("objects_received"), size=Sum("size_bytes")).order_by("start")
+    return [Received(row["start"], row["number"], row["size"]) for row in summed]
 
 
 def received_bytes_a_day(now: datetime, *, first_at: datetime | None) -> float | None:
@@ -76,7 +76,7 @@ def sources_totals() -> Totals:
 def sources_today(ids: Sequence[int], since: datetime) -> dict[int, int]:
     """How many objects each of these sources has sent since then (an hour that began before does not count)."""
     rows = Arrival.objects.filter(minutes=HOUR_MINUTES, start__gte=since, source__in=ids).order_by().values("source")
-    return {row["source"]: row["objects"] for row in rows.annotate(objects=Sum("objects_received"))}
+    return {row["source"]: row["number"] for row in rows.annotate(number=Sum("objects_received"))}
 
 
 def source_hours(source: SourceActivity, since: datetime) -> list[datetime]:

@@ -110,8 +110,18 @@ def queue_lines(queue: Queue, lanes: Sequence[Lane]) -> list[LaneLine]:
         )
     )
     by_id: dict[int | None, Lane] = {lane.pk: lane for lane in lanes}
-    found = {row.pop("lane_id"): row for row in rows}
-    return [LaneLine(queue.name, by_id.get(lane_id), **row) for lane_id, row in found.items()]
+    return [
+        LaneLine(
+            queue=queue.name,
+            lane=by_id.get(row["lane_id"]),
+            waiting=row["waiting"],
+            trying_again=row["trying_again"],
+            running=row["running"],
+            parked=row["parked"],
+            oldest=row["oldest"],
+        )
+        for row in rows
+    ]
 
 
 def failures_by_code(queue: Queue, limit: int = 30) -> list[tuple[str, str, int]]:

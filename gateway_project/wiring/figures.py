@@ -166,9 +166,9 @@ def queue_figures(lanes: list[Lane]) -> Queues:
     return Queues(settling=Line(**settling_line()), lanes=lanes, lines=lines)
 
 
-def failure_figures() -> Counter[tuple[str, str, str]]:
+def failure_figures() -> Counter[tuple[str, ...]]:
     """Queue, state (ready: tried again; parked: given up) and error code of what failed: one query a queue."""
-    found: Counter[tuple[str, str, str]] = Counter()
+    found: Counter[tuple[str, ...]] = Counter()
     for queue in REGISTRY.queues.values():
         for state, code, number in failures_by_code(queue):
             found[queue.name, state, code] += number

@@ -1,7 +1,7 @@
 """Fills the catalog's metrics with the gateway's figures, in a fixed number of queries."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from django.db import Error as DatabaseError
@@ -21,7 +21,7 @@ from studies.services.silence import ALERT_SOURCE, CODE_SOURCE
 from uploads.models import DeliveryTimes
 from uploads.services.delivery import BEYOND, BOUNDS
 
-Values = Mapping[tuple[str, ...], float]
+Labelled = dict[tuple[str, ...], float]
 
 
 class GatewayCollector(Collector):
@@ -46,12 +46,12 @@ def _part(part: Callable[[datetime], list[Family]], now: datetime) -> list[Famil
         return []
 
 
-def _family(name: str, value: float | Values) -> Family:
+def _family(name: str, value: float | Labelled) -> Family:
     """A gauge or counter of the catalog, with one value or with one for each set of labels."""
     metric = BY_NAME[name]
     kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
     family = kind(name, metric.help, labels=metric.labels)
-    for labels, number in value.items() if isinstance(value, Mapping) else [((), value)]:
+    for labels, number in value.items() if isinstance(value, dict) else [((), value)]:
         family.add_metric(labels, float(number))
     return family
 
@@ -90,9 +90,9 @@ def _received(_now: datetime) -> list[Family]:
     found = figures.received_figures()
     silent = set(Alert.objects.filter(code=CODE_SOURCE, healed_at__isnull=True).values_list("key", flat=True)[:200])
     sources = found.by_source
-    objects = {(s.calling_ae_title,): float(s.objects_received) for s in sources}
-    size = {(s.calling_ae_title,): float(s.size_bytes) for s in sources}
-    stored = {(s.calling_ae_title,): float(s.stored_bytes) for s in sources}
+    objects: Labelled = {(s.calling_ae_title,): float(s.objects_received) for s in sources}
+    size: Labelled = {(s.calling_ae_title,): float(s.size_bytes) for s in sources}
+    stored: Labelled = {(s.calling_ae_title,): float(s.stored_bytes) for s in sources}
     if found.sources > len(sources):
         for values, total in ((objects, found.objects), (size, found.size_bytes), (stored, found.stored_bytes)):
             values[(OTHER_SOURCES,)] = max(total - sum(values.values()), 0.0)
@@ -136,8 +136,8 @@ def _buckets(times: DeliveryTimes) -> list[tuple[str, float]]:
 
 def _queues(now: datetime) -> list[Family]:
     found = figures.queue_figures(lanes_all())
-    jobs: dict[tuple[str, ...], float] = {}
-    oldest: dict[tuple[str, ...], float] = {}
+    jobs: Labelled = {}
+    oldest: Labelled = {}
     for line in found.lines:
         place = (line.queue, line.lane.name if line.lane else "")
         for state in ("waiting", "trying_again", "running", "parked"):
@@ -162,7 +162,7 @@ def _lanes(lanes: Sequence[Lane]) -> list[Family]:
 
 def _failed(_now: datetime) -> list[Family]:
     return [
-        _family("gateway_jobs_failed", figures.failure_figures()),
+        _family("gateway_jobs_failed", dict(figures.failure_figures())),
         _family("gateway_studies", {(state,): number for state, number in figures.state_figures().items()}),
     ]
 
