@@ -289,7 +289,7 @@ class SourcePolicy(models.Model):
 class SourceActivity(models.Model):
     """What one calling AE title has sent in all, a rollup of its instances. Counts only grow.
 
-    `stored_bytes` is what of it lies in the store, measured every few minutes.
+    `stored_bytes` is what of it lies in the store: measured every few minutes, and what came since is added.
     """
 
     calling_ae_title = models.CharField(max_length=16, unique=True)

@@ -108,5 +108,5 @@ def scale_decimal(highest: float) -> float:
 
 def scale_duration(highest: float) -> float:
     """A time that people say, and that halves into one: 2 min, 10 min, 1 h, 4 h ..."""
-    steps = (20, 60, 120, 240, 600, 1200, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400)
+    steps = (10, 20, 60, 120, 240, 600, 1200, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400)
     return float(next((step for step in steps if step >= highest), 172_800 * math.ceil(highest / 172_800)))

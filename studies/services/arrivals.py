@@ -55,7 +55,10 @@ def arrivals_count(*, seconds: float = CALL_SECONDS) -> list[str]:
 
 
 def stored_measure() -> None:
-    """Writes down how many bytes of each source are in the store: one pass over an index, every few minutes."""
+    """Measures how many bytes of each source are in the store: one pass over an index, every few minutes.
+
+    Between two measurements what is counted as received is added, as its files are there.
+    """
     measured = stored_bytes_by_source()
     for source in SourceActivity.objects.all():
         stored = measured.get(source.calling_ae_title, 0)
@@ -125,6 +128,7 @@ def _source_count(title: str, counted: _Sum, first: datetime, last: datetime) ->
     SourceActivity.objects.filter(pk=source.pk).update(
         objects_received=F("objects_received") + counted.objects,
         size_bytes=F("size_bytes") + counted.size_bytes,
+        stored_bytes=F("stored_bytes") + counted.size_bytes,
         first_at=min(source.first_at, first),
         last_at=max(source.last_at, last),
     )

@@ -130,7 +130,6 @@ def test_old_rows_are_forgotten_and_totals_stay() -> None:
 def test_stored_bytes_follow_deleted_files() -> None:
     sent("CT_1", NOON)
     counted()
-    arrivals.stored_measure()
     assert SourceActivity.objects.get().stored_bytes == 3000
     Instance.objects.filter(pk=Instance.objects.first().pk).update(file_deleted_at=now())
     arrivals.stored_measure()
