@@ -7,10 +7,13 @@ from typing import Any
 
 from django.db.models import Count, Min, QuerySet, Sum
 
+from gateway_project.core.models import RollupMark
 from studies.models import ANY_SOURCE, Arrival, QuarantinedObject, QuarantineState, SourceActivity, SourcePolicy, Study
 
 STEP_MINUTES, HOUR_MINUTES = 10, 60
 RECENT_DAYS = 7
+MARK_INSTANCES, MARK_REVISIONS = "instances", "revisions"
+BEHIND_ROWS = 20_000
 DAY = timedelta(days=1)
 
 
@@ -38,6 +41,12 @@ def received_bytes_a_day(now: datetime, *, first_at: datetime | None) -> float |
     rows = Arrival.objects.filter(minutes=HOUR_MINUTES, start__gte=since - timedelta(hours=1))
     size = rows.aggregate(size=Sum("size_bytes"))["size"] or 0
     return float(size) / ((now - since) / DAY)
+
+
+def arrivals_behind() -> bool:
+    """Whether the rollup has still to catch up with an index that was there before it (after an upgrade)."""
+    mark = RollupMark.objects.filter(pk=MARK_INSTANCES).first()
+    return mark is not None and mark.seen_to - mark.counted_to > BEHIND_ROWS
 
 
 def sources_latest(limit: int) -> list[SourceActivity]:

@@ -12,11 +12,10 @@ from django.utils.timezone import now as clock_now
 
 from gateway_project.core.models import RollupMark
 from gateway_project.core.processes import stopping
-from studies.activity import HOUR_MINUTES, STEP_MINUTES
+from studies.activity import HOUR_MINUTES, MARK_INSTANCES, MARK_REVISIONS, STEP_MINUTES
 from studies.models import Arrival, Instance, SourceActivity, StudyRevision
 from studies.selectors import stored_bytes_by_source
 
-MARK_INSTANCES, MARK_REVISIONS = "instances", "revisions"
 CHUNK = 2_000
 CALL_SECONDS = 5.0
 STEPS_KEPT = timedelta(days=3)
@@ -95,9 +94,11 @@ def _chunk_count() -> tuple[set[str], bool]:
         mark = RollupMark.objects.select_for_update(no_key=True).get(pk=MARK_INSTANCES)
         rows = Instance.objects.filter(pk__gt=mark.counted_to, pk__lte=mark.seen_to).order_by("pk")
         found = list(rows.values_list("pk", "source_ae_title", "received_at", "size_bytes")[:CHUNK])
+        over = len(found) < CHUNK
+        if not found and mark.counted_to == mark.seen_to:
+            return set(), True
         if found:
             _rollup_write([row[1:] for row in found])
-        over = len(found) < CHUNK
         mark.counted_to = mark.seen_to if over else found[-1][0]
         mark.total += len(found)
         mark.changed_at = clock_now()
@@ -173,7 +174,8 @@ def _revisions_count() -> None:
     _mark_seen(MARK_REVISIONS, StudyRevision.objects.aggregate(highest=Max("pk"))["highest"])
     with transaction.atomic():
         mark = RollupMark.objects.select_for_update(no_key=True).get(pk=MARK_REVISIONS)
-        mark.total += StudyRevision.objects.filter(pk__gt=mark.counted_to, pk__lte=mark.seen_to).count()
-        mark.counted_to, mark.changed_at = mark.seen_to, clock_now()
-        mark.save(update_fields=["total", "counted_to", "changed_at"])
+        if mark.seen_to > mark.counted_to:
+            mark.total += StudyRevision.objects.filter(pk__gt=mark.counted_to, pk__lte=mark.seen_to).count()
+            mark.counted_to, mark.changed_at = mark.seen_to, clock_now()
+            mark.save(update_fields=["total", "counted_to", "changed_at"])
     _mark_moved(MARK_REVISIONS)

@@ -9,7 +9,7 @@ from django.utils.timezone import get_current_timezone, localtime
 from gateway_project.core.models import Alert, Severity
 from gateway_project.core.options import option
 from gateway_project.core.services.alerts import alert_heal, alert_open
-from studies.activity import source_hours, sources_quiet, sources_speaking, sources_watched
+from studies.activity import arrivals_behind, source_hours, sources_quiet, sources_speaking, sources_watched
 from studies.models import SourceActivity, SourcePolicy
 from studies.services.policy import source_policy_save
 from studies.silence import Verdict, judge
@@ -36,10 +36,13 @@ def silence_watch(now: datetime) -> None:
     """Opens an alert for each silent source and heals the others'. May be repeated.
 
     When three or more are late, and twice as many as have sent within the hour, it is a holiday or a fault in between,
-    not a device: then one alert tells of all of them, and none of its own is opened for any.
+    not a device: then one alert tells of all of them, and none of its own is opened for any. Nothing is judged while
+    the rollup is behind, as after an upgrade: its latest objects are then old ones.
     """
     if not option("SILENCE.ENABLED"):
         _heal_all_but(set(), many=False)
+        return
+    if arrivals_behind():
         return
     judged = [Judged(source, source_judge(source, now)) for source in _watched(sources_quiet(now - QUIET_LEAST))]
     silent = [each for each in judged if each.verdict.silent]

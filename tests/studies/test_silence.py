@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import localtime
 
-from gateway_project.core.models import Alert
+from gateway_project.core.models import Alert, RollupMark
 from studies.models import SourcePolicy
 from studies.policies import source_policies_forget
 from studies.services.silence import ALERT_MANY, ALERT_SOURCE, silence_heal, silence_switch, silence_watch
@@ -207,3 +207,14 @@ def test_a_look_costs_one_query_a_quiet_source() -> None:
     with CaptureQueriesContext(connection) as queries:
         silence_watch(FRIDAY_EVENING - HOUR)
     assert not any("studies_arrival" in query["sql"] for query in queries)
+
+
+@pytest.mark.django_db
+def test_nothing_is_judged_while_the_rollup_catches_up() -> None:
+    source_make("CT_1", week_of())
+    mark = RollupMark.objects.create(name="instances", counted_to=100_000, seen_to=900_000)
+    silence_watch(MONDAY + 13 * HOUR)
+    assert opened() == set()
+    RollupMark.objects.filter(pk=mark.pk).update(counted_to=899_000)
+    silence_watch(MONDAY + 13 * HOUR)
+    assert opened() == {ALERT_SOURCE + "CT_1"}

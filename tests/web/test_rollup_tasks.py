@@ -61,3 +61,14 @@ def test_administrators_switch_sources_in_the_admin_too(administrator) -> None:
         )
         assert answer.status_code == 302
         assert SourcePolicy.objects.get().silence_watched is watched
+
+
+def test_a_look_at_an_idle_gateway_writes_nothing(django_assert_max_num_queries) -> None:
+    series_make(study_make(source_ae_title="CT_1"))
+    tasks.rollups(now())
+    tasks.rollups(now())
+    with django_assert_max_num_queries(24) as queries:
+        tasks.rollups(now())
+    marks = 'UPDATE "core_rollupmark" SET "seen_to"'  # finds no row to change
+    written = [q["sql"] for q in queries.captured_queries if q["sql"].startswith(("INSERT", "UPDATE", "DELETE"))]
+    assert [sql for sql in written if not sql.startswith(marks)] == []

@@ -49,6 +49,8 @@ def _chunk_count(until: datetime) -> tuple[int, bool]:
         further = due.order_by("ended_at").values_list("ended_at", flat=True)[CHUNK : CHUNK + 1].first()
         end = further or until  # with all that ended in the same microsecond
         number = _times_add(due.filter(ended_at__lte=end))
+        if not number:
+            return 0, True
         mark.counted_to = max((end - _EPOCH) // _MICROSECOND, mark.counted_to)
         mark.total += number
         mark.changed_at = clock_now()
