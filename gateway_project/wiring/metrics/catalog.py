@@ -53,7 +53,7 @@ METRICS: tuple[Metric, ...] = (
     _counter("gateway_received_bytes_total", "Bytes of their data sets, as they came over the wire.", "source"),
     _gauge("gateway_source_last_object_time_seconds", "When the source's latest object came, as Unix time.", "source"),
     _gauge("gateway_source_silent", "1 while an alert says that it is silent against its usual week.", "source"),
-    _gauge("gateway_stored_bytes", "Bytes of it in the store: measured every 5 minutes, and what came since.", "source"),
+    _gauge("gateway_stored_bytes", "Bytes of it in the store: measured every 5 minutes, and later ones.", "source"),
     _gauge("gateway_sources", "Sources that have ever sent an object."),
     _counter("gateway_studies_settled_total", "Times that a study has settled (its revisions)."),
     _gauge("gateway_studies", "Studies by the state that the pages show.", "state"),
