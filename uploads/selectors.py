@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
-from uploads.models import Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, Transport, UploadAttempt, UploadJob, UploadPart, Vault
 from uploads.queue import NAME as QUEUE_NAME
 
 REFUSALS_SHOWN = 10
@@ -141,7 +141,8 @@ def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
 
 def upload_latest_done() -> UploadJob | None:
     """The upload that got its receipt last."""
-    return UploadJob.objects.filter(state=JobState.DONE).select_related("revision", "vault").order_by("-pk").first()
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__isnull=False).select_related("revision", "vault")
+    return done.defer("commitment", "receipt").order_by("-ended_at").first()
 
 
 def demonstration_exists() -> bool:
@@ -277,3 +278,44 @@ def attempts_page(vault: Vault, *, before: int = 0, after: int = 0, size: int = 
         attempts = attempts.filter(pk__lt=before)
     rows = list(attempts.order_by("-pk")[: size + 1])
     return AttemptPage(rows[:size], newer=bool(before), older=len(rows) > size)
+
+
+# -- how long it took, and what waits ----------------------------------------------------------------------------------
+
+DELIVERIES_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One study's revision that has reached a vault: when, and how long after its last object."""
+
+    at: datetime
+    seconds: float
+
+
+def delivery_seconds(received_at: datetime, receipt_at: datetime | None, ended_at: datetime | None) -> float:
+    """From the last object to the vault's receipt; with the transport STOW to the end, when all was confirmed."""
+    end = receipt_at or ended_at
+    return max((end - received_at).total_seconds(), 0.0) if end is not None else 0.0
+
+
+def deliveries_since(moment: datetime) -> list[Delivery]:
+    """The uploads that ended since then, the earliest first, 20,000 at most; over an index of finished ones."""
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__gte=moment).order_by("ended_at")
+    rows = done.values_list("revision__received_at", "receipt_at", "ended_at")[:DELIVERIES_MOST]
+    return [
+        Delivery(ended_at, delivery_seconds(received_at, receipt_at, ended_at))
+        for received_at, receipt_at, ended_at in rows
+        if ended_at is not None
+    ]
+
+
+def delivery_times(limit: int) -> list[DeliveryTimes]:
+    """Of each source, the first one ever first."""
+    return list(DeliveryTimes.objects.order_by("pk")[:limit])
+
+
+def delivery_totals() -> dict[str, int]:
+    """Uploads and bytes that have reached a vault, of all sources."""
+    found = DeliveryTimes.objects.aggregate(uploads=Sum("uploads"), size_bytes=Sum("size_bytes"))
+    return {name: value or 0 for name, value in found.items()}

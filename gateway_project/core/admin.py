@@ -21,6 +21,7 @@ from gateway_project.core.models import (
     ConfigOverride,
     Lane,
     Lease,
+    RollupMark,
 )
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
@@ -131,6 +132,12 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
         except OptionUnknownError:
             secret = True
         return "set" if secret else str(row.value)
+
+
+@admin.register(RollupMark, site=site)
+class RollupMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "counted_to", "seen_to", "total", "changed_at")
+    ordering = ("name",)
 
 
 @admin.register(Lease, site=site)

@@ -35,6 +35,11 @@ class Lane(models.Model):
     def circuit_closed(self) -> bool:
         return self.open_until is None and not self.held
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a person should know how it stands: a time window that is shut is no trouble."""
+        return self.faults > 0 or self.paused or self.held
+
 
 class JobState(models.TextChoices):
     READY = "ready", "waiting"
@@ -260,6 +265,24 @@ class AuditSeal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.hash[:12]}"
+
+
+class RollupMark(models.Model):
+    """How far a rollup has counted, so that nothing is counted twice or left out, whatever is killed.
+
+    `counted_to`: rows up to this id (or moment, in microseconds) are in the rollup. `seen_to`: the highest that was
+    seen the last time. Counted next is what lies between the two: with PostgreSQL a row may become visible after one of
+    a higher id, but not a whole look later. Written in the transaction that writes the rollup, under this row's lock.
+    """
+
+    name = models.CharField(max_length=40, primary_key=True)
+    counted_to = models.BigIntegerField(default=0)
+    seen_to = models.BigIntegerField(default=0)
+    total = models.BigIntegerField(default=0, help_text="How many rows were counted in all.")
+    changed_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ConfigOverride(models.Model):

@@ -21,11 +21,12 @@ from gateway_project.core.models import (
     JobState,
     Lane,
     Lease,
+    RollupMark,
 )
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
 from network.models import AssociationRecord, LocalAE, RemoteAE
-from studies.models import QuarantinedObject, SourcePolicy, Study
+from studies.models import Arrival, QuarantinedObject, SourceActivity, SourcePolicy, Study
 from tests.web.factories import (
     day_make,
     lane_make,
@@ -36,7 +37,7 @@ from tests.web.factories import (
     user_make,
     vault_make,
 )
-from uploads.models import StowVault, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault
 
 pytestmark = pytest.mark.django_db
 PROXY = "http://anna:MARKED-secret@proxy.example.org:3128"
@@ -73,6 +74,11 @@ def fill(rows: int) -> None:
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
         LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
         RemoteAE.objects.create(ae_title=f"CT{n}")
+        moment = study.received_at
+        source = SourceActivity.objects.create(calling_ae_title=f"S{n}", first_at=moment, last_at=moment)
+        Arrival.objects.create(minutes=60, start=moment, source=source)
+        DeliveryTimes.objects.create(source_ae_title=f"S{n}")
+        RollupMark.objects.create(name=f"mark{n}")
 
 
 def test_every_model_of_ours_is_there_and_no_one_elses() -> None:
