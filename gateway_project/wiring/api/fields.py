@@ -1,0 +1,130 @@
+"""Serializers as the API speaks: camelCase outside, our names inside; nothing taken that is not declared."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+from django.db import models
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+KEY_SHOWN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+CURSOR = r"^[A-Za-z0-9_-]{1,200}$"
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+class _Camel(serializers.Serializer):
+    def get_fields(self) -> dict[str, Any]:
+        fields = {}
+        for name, field in super().get_fields().items():
+            outside = camel(name)
+            if outside != name and field.source is None:
+                field.source = name
+            fields[outside] = field
+        return fields
+
+
+class Answer(_Camel):
+    """What an operation answers; made from rows, dataclasses or dicts."""
+
+
+class Moment(serializers.DateTimeField):
+    """RFC 3339; given in UTC whatever the machine's time zone, and taken with any offset."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"default_timezone": UTC} | kwargs)
+
+
+class RowAnswer(_Camel, serializers.ModelSerializer):
+    """The same from the fields of a model that `Meta.fields` names, and no others."""
+
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {models.DateTimeField: Moment}
+
+    def get_extra_kwargs(self) -> dict[str, dict[str, Any]]:
+        return {name: {"read_only": True} for name in self.Meta.fields}  # type: ignore[attr-defined]
+
+
+class Asked(_Camel):
+    """What a request may say, in its address or its body: an undeclared name is refused, not passed over (400)."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = sorted(str(key) for key in data if key not in self.fields)
+            if unknown:
+                shown = [key if KEY_SHOWN.fullmatch(key) else "?" for key in unknown[:10]]
+                raise serializers.ValidationError({key: ["unknown"] for key in shown}, code="unknown")
+        return super().to_internal_value(data)
+
+
+class Nothing(Asked):
+    """No parameter, or an empty body."""
+
+
+class Whole(serializers.IntegerField):
+    """A whole number: in an address its digits, in a body a number and nothing like one."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        digits = isinstance(data, str) and self.context.get("address") and re.fullmatch(r"-?[0-9]{1,18}", data)
+        if not (digits or (isinstance(data, int) and not isinstance(data, bool))):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+def bounded(default: int, most: int, **kwargs: Any) -> Whole:
+    """From 1 to `most`."""
+    return Whole(required=False, default=default, min_value=1, max_value=most, **kwargs)
+
+
+class Text(serializers.CharField):
+    """A text; a body's number or truth value is none."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Truth(serializers.BooleanField):
+    """true or false, and no other word for it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        words = {"true": True, "false": False} if self.context.get("address") else {}
+        if isinstance(data, bool):
+            return data
+        if isinstance(data, str) and data in words:
+            return words[data]
+        return self.fail("invalid", input=data)
+
+
+class Choices(serializers.MultipleChoiceField):
+    """One or more of the choices: a list in a body, in an address the parameter as often as needed."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        chosen = [data] if self.context.get("address") and isinstance(data, str) else data
+        if not (isinstance(chosen, list) and all(isinstance(each, str) for each in chosen)):
+            self.fail("not_a_list", input_type=type(data).__name__)
+        return sorted(super().to_internal_value(chosen))
+
+
+class Cursor(serializers.RegexField):
+    """Where the next page begins: what an answer gave as `next`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        words = "The `next` of the page before; the other filters stay as they were."
+        super().__init__(CURSOR, **{"required": False, "help_text": words} | kwargs)
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class Parts(serializers.Field):
+    """A DICOM text of several values, apart."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+
+    def to_representation(self, value: str) -> list[str]:
+        return [part for part in value.split("\\") if part]
