@@ -22,7 +22,7 @@ TAG = "Alerts"
 class AlertListQuery(Asked):
     healed = Truth(required=False, help_text="false: those that are open still.")
     acknowledged = Truth(required=False)
-    severity = serializers.ChoiceField(Severity.choices, required=False, default="")
+    severity = serializers.ChoiceField(Severity.choices, required=False)
     limit = bounded(50, 200)
     cursor = Cursor()
 
@@ -49,7 +49,7 @@ class AlertsView(ApiView):
         found = alerts_found(
             healed=self.asked.get("healed"),
             acknowledged=self.asked.get("acknowledged"),
-            severity=self.asked["severity"],
+            severity=self.asked.get("severity", ""),
         )
         if before is not None:
             found = found.filter(Q(opened_at__lt=before[0]) | Q(opened_at=before[0], pk__lt=before[1]))

@@ -30,7 +30,8 @@ class _Camel(serializers.Serializer):
 
 
 class Answer(_Camel):
-    """What an operation answers; made from rows, dataclasses or dicts."""
+    # What an operation answers; made from rows, dataclasses or dicts. A docstring would be every answer's in OpenAPI.
+    pass
 
 
 class Moment(serializers.DateTimeField):
@@ -40,17 +41,24 @@ class Moment(serializers.DateTimeField):
         super().__init__(**{"default_timezone": UTC} | kwargs)
 
 
-class RowAnswer(_Camel, serializers.ModelSerializer):
-    """The same from the fields of a model that `Meta.fields` names, and no others."""
+@extend_schema_field({"type": "string", "pattern": r"^\d\d:\d\d:\d\d(\.\d+)?$"})
+class DeviceTime(serializers.TimeField):
+    """As the device wrote it, whose time zone nobody knows."""
 
-    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {models.DateTimeField: Moment}
+
+class RowAnswer(_Camel, serializers.ModelSerializer):
+    # The same from the fields of a model that `Meta.fields` names, and no others.
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
+        models.DateTimeField: Moment,
+        models.TimeField: DeviceTime,
+    }
 
     def get_extra_kwargs(self) -> dict[str, dict[str, Any]]:
         return {name: {"read_only": True} for name in self.Meta.fields}  # type: ignore[attr-defined]
 
 
 class Asked(_Camel):
-    """What a request may say, in its address or its body: an undeclared name is refused, not passed over (400)."""
+    # What a request may say, in its address or its body: an undeclared name is refused, not passed over (400).
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
@@ -81,7 +89,10 @@ def bounded(default: int, most: int, **kwargs: Any) -> Whole:
 
 
 class Text(serializers.CharField):
-    """A text; a body's number or truth value is none."""
+    """A text, empty unless given; a body's number or truth value is none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"required": False, "default": "", "allow_blank": True} | kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):

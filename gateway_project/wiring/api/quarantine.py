@@ -26,9 +26,9 @@ TAG = "Quarantine"
 
 
 class QuarantineListQuery(Asked):
-    state = serializers.ChoiceField(QuarantineState.choices, required=False, default="")
-    source = Text(required=False, default="", max_length=16, help_text="Calling AE title.")
-    code = Text(required=False, default="", max_length=64, help_text="Why it was refused.")
+    state = serializers.ChoiceField(QuarantineState.choices, required=False)
+    source = Text(max_length=16, help_text="Calling AE title.")
+    code = Text(max_length=64, help_text="Why it was refused.")
     limit = bounded(50, 200)
     cursor = Cursor()
 

@@ -44,8 +44,8 @@ class StudyListQuery(Asked):
     """Filters that may stand in an address: nothing of a patient."""
 
     state = Choices(choices=StudyState.choices, required=False, default=list)
-    source = Text(required=False, default="", max_length=16, help_text="Calling AE title of the latest sender.")
-    modality = Text(required=False, default="", max_length=16, help_text="One of the study's modalities, as CT.")
+    source = Text(max_length=16, help_text="Calling AE title of the latest sender.")
+    modality = Text(max_length=16, help_text="One of the study's modalities, as CT.")
     study_date_from = serializers.DateField(required=False, help_text="Study Date, this day or later.")
     study_date_to = serializers.DateField(required=False, help_text="Study Date, this day or earlier.")
     since = Moment(required=False, help_text="The latest object came then or later.")
@@ -57,15 +57,13 @@ class StudySearchBody(StudyListQuery):
     """The same filters and those by patient, in the body."""
 
     query = Text(
-        required=False,
-        default="",
         max_length=200,
         help_text="As the search box: words of a name, a patient's ID, an accession number, a date, a UID.",
     )
-    patient_name = Text(required=False, default="", max_length=200, help_text="Words of the name, in any order.")
-    patient_id = Text(required=False, default="", max_length=64)
+    patient_name = Text(max_length=200, help_text="Words of the name, in any order.")
+    patient_id = Text(max_length=64)
     patient_birth_date = serializers.DateField(required=False)
-    accession_number = Text(required=False, default="", max_length=64)
+    accession_number = Text(max_length=64)
 
 
 class StudyQuery(Asked):
