@@ -155,7 +155,15 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Where every study is and why; settling, retrying, lanes, alerts, quarantine. "
     "Errors are problem details (RFC 9457) with a stable `code`. No patient stands in an address.",
     "VERSION": __version__,
+    "TAGS": [
+        {"name": name}
+        for name in ("System", "Studies", "Uploads", "Connections", "Vaults", "Alerts", "Quarantine", "Custody")
+    ],
     "PREPROCESSING_HOOKS": ["gateway_project.wiring.api.schema.only_api"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "gateway_project.wiring.api.schema.bodies_closed",
+    ],
     "SCHEMA_PATH_PREFIX": "/api/",
     "OAS_VERSION": "3.1.0",
     "ENUM_NAME_OVERRIDES": {

@@ -41,6 +41,15 @@ class Moment(serializers.DateTimeField):
         super().__init__(**{"default_timezone": UTC} | kwargs)
 
 
+class Day(serializers.DateField):
+    """2026-11-25, and nothing that only resembles it."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        if not (isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value)):
+            self.fail("invalid", format="YYYY-MM-DD")
+        return super().to_internal_value(value)
+
+
 @extend_schema_field({"type": "string", "pattern": r"^\d\d:\d\d:\d\d(\.\d+)?$"})
 class DeviceTime(serializers.TimeField):
     """As the device wrote it, whose time zone nobody knows."""

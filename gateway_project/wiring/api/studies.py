@@ -17,6 +17,7 @@ from gateway_project.wiring.api.fields import (
     Asked,
     Choices,
     Cursor,
+    Day,
     Moment,
     Nothing,
     Parts,
@@ -46,8 +47,8 @@ class StudyListQuery(Asked):
     state = Choices(choices=StudyState.choices, required=False, default=list)
     source = Text(max_length=16, help_text="Calling AE title of the latest sender.")
     modality = Text(max_length=16, help_text="One of the study's modalities, as CT.")
-    study_date_from = serializers.DateField(required=False, help_text="Study Date, this day or later.")
-    study_date_to = serializers.DateField(required=False, help_text="Study Date, this day or earlier.")
+    study_date_from = Day(required=False, help_text="Study Date, this day or later.")
+    study_date_to = Day(required=False, help_text="Study Date, this day or earlier.")
     since = Moment(required=False, help_text="The latest object came then or later.")
     limit = bounded(LATEST, LATEST)
     cursor = Cursor()
@@ -62,7 +63,7 @@ class StudySearchBody(StudyListQuery):
     )
     patient_name = Text(max_length=200, help_text="Words of the name, in any order.")
     patient_id = Text(max_length=64)
-    patient_birth_date = serializers.DateField(required=False)
+    patient_birth_date = Day(required=False)
     accession_number = Text(max_length=64)
 
 
@@ -264,7 +265,9 @@ class StudyRetryView(ApiView):
         problems=(409,),
     )
     def post(self, request: Request, uid: str) -> dict[str, Any]:
-        """Only from the states failed_transient and failed_permanent; else 409 `not-failed`."""
+        """At once, and whatever held their lanes up is lifted. Only from the states failed_transient and
+        failed_permanent; else 409 `not-failed`. May be repeated.
+        """
         study = study_of(uid)
         retried = pipeline.retry(study.pk, actor=actor_of(request.user)) if study.state in FAILED else 0
         if not retried:
