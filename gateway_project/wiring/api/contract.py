@@ -23,7 +23,7 @@ from gateway_project.core.roles import ROLES
 from gateway_project.wiring.api.access import RolePermission, TokenAuthentication
 from gateway_project.wiring.api.fields import Answer, Asked, Nothing
 from gateway_project.wiring.api.parsing import StrictJsonParser
-from gateway_project.wiring.problems import PROBLEM_TYPE
+from gateway_project.wiring.problems import PROBLEM_TYPE, Refused
 
 UID = OpenApiParameter("uid", str, OpenApiParameter.PATH, description="Study Instance UID.", pattern=r"^[0-9.]{1,64}$")
 NUMBER = OpenApiParameter("id", OpenApiTypes.INT64, OpenApiParameter.PATH, description="Its number in the gateway.")
@@ -48,6 +48,7 @@ PROBLEMS = {
     404: "There is no such thing.",
     406: "Only application/json is spoken.",
     409: "Not possible as things are; `code` and `detail` say why. Nothing was changed.",
+    411: "The body came in chunks.",
     413: "The body is too large.",
     415: "The body is not application/json.",
     429: "Too many tokens were refused; wait as Retry-After says.",
@@ -79,7 +80,7 @@ def operation(
     """For a handler method that gives what `answer` serializes, or a whole response."""
 
     def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        statuses = {*ALWAYS, *problems, *((404,) if path else ()), *((413, 415) if body else ())}
+        statuses = {*ALWAYS, *problems, *((404,) if path else ()), *((411, 413, 415) if body else ())}
         told = {(status, PROBLEM_TYPE): OpenApiResponse(Problem, PROBLEMS[status]) for status in sorted(statuses)}
         allowed = [role for role in ROLES if role in roles]
 
@@ -134,6 +135,8 @@ class ApiView(APIView):
             return
         self.asked = _checked(contract.query, _once(request), address=True)
         if contract.body is not None:
+            if "HTTP_TRANSFER_ENCODING" in request.META:  # Django would take such a body for an empty one
+                raise Refused(411, "length-required", "Send the body with a Content-Length, not in chunks.")
             self.sent = _checked(contract.body, request.data, address=False)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
