@@ -81,7 +81,7 @@ def study_instances_page(study_id: int, *, after: tuple[str, int] | None = None,
 def study_totals() -> list[dict[str, object]]:
     """For each state: how many studies, and their bytes."""
     totals = Study.objects.order_by().values("state").annotate(count=Count("pk"), total_size_bytes=Sum("size_bytes"))
-    return list(totals.order_by("state"))
+    return [dict(total) for total in totals.order_by("state")]
 
 
 def quarantined_objects(*, state: str = "", source: str = "", code: str = "") -> QuerySet[QuarantinedObject]:

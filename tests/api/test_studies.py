@@ -154,6 +154,7 @@ def test_body_of_another_type_is_refused(as_role, body: dict) -> None:
 def test_detail_is_bounded_and_its_queries_do_not_grow(as_role, vault, django_assert_max_num_queries) -> None:
     study = study_make(state="uploaded")
     series_make(study, instances=60)
+    study.instances.update(flags="uid-odd,vr-wrong")
     job = upload_make(revision_make(study), vault)
     for _ in range(60):
         attempt_make(job, "failed")
@@ -165,7 +166,7 @@ def test_detail_is_bounded_and_its_queries_do_not_grow(as_role, vault, django_as
     assert body["canRetry"] is False
     assert body["uploads"][0]["receiptId"]
     assert body["attempts"][0]["number"] >= body["attempts"][-1]["number"]
-    assert body["instances"][0]["revision"] == 1
+    assert (body["instances"][0]["revision"], body["instances"][0]["flags"]) == (1, ["uid-odd", "vr-wrong"])
     body = client.get(address, {"maxInstances": 500, "maxAttempts": 1}).json()
     assert (len(body["instances"]), len(body["attempts"])) == (60, 1)
     for query in ("maxInstances=0", "maxInstances=501", "maxAttempts=0", "maxAttempts=201"):

@@ -38,7 +38,9 @@ class Problem(serializers.Serializer):
     code = serializers.CharField(help_text="Stable; for programs.")
     detail = serializers.CharField(allow_blank=True, help_text="What to do, for people; holds nothing of a patient.")
     correlation_id = serializers.CharField(help_text="Also in the header X-Correlation-ID, and in the log.")
-    errors = serializers.DictField(required=False, help_text="With code `invalid`: for each field what is wrong.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        required=False, help_text="With code `invalid`: for each field what is wrong."
+    )
 
 
 PROBLEMS = {

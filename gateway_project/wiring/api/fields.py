@@ -38,7 +38,8 @@ class Moment(serializers.DateTimeField):
     """RFC 3339; given in UTC whatever the machine's time zone, and taken with any offset."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"default_timezone": UTC} | kwargs)
+        kwargs.setdefault("default_timezone", UTC)
+        super().__init__(**kwargs)
 
 
 class Day(serializers.DateField):
@@ -101,7 +102,8 @@ class Text(serializers.CharField):
     """A text, empty unless given; a body's number or truth value is none."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"required": False, "default": "", "allow_blank": True} | kwargs)
+        defaults: dict[str, Any] = {"required": False, "default": "", "allow_blank": True}
+        super().__init__(**defaults | kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):
@@ -128,7 +130,7 @@ class Choices(serializers.MultipleChoiceField):
         chosen = [data] if self.context.get("address") and isinstance(data, str) else data
         if not (isinstance(chosen, list) and all(isinstance(each, str) for each in chosen)):
             self.fail("not_a_list", input_type=type(data).__name__)
-        return sorted(super().to_internal_value(chosen))
+        return sorted(super().to_internal_value(chosen))  # type: ignore[arg-type]
 
 
 class Cursor(serializers.RegexField):
@@ -136,15 +138,17 @@ class Cursor(serializers.RegexField):
 
     def __init__(self, **kwargs: Any) -> None:
         words = "The `next` of the page before; the other filters stay as they were."
-        super().__init__(CURSOR, **{"required": False, "help_text": words} | kwargs)
+        defaults: dict[str, Any] = {"required": False, "help_text": words}
+        super().__init__(CURSOR, **defaults | kwargs)
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
 class Parts(serializers.Field):
-    """A DICOM text of several values, apart."""
+    """A text of several values, as DICOM writes them, apart."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, separator: str = "\\", **kwargs: Any) -> None:
+        self.separator = separator
         super().__init__(read_only=True, **kwargs)
 
     def to_representation(self, value: str) -> list[str]:
-        return [part for part in value.split("\\") if part]
+        return [part for part in value.split(self.separator) if part]

@@ -27,7 +27,7 @@ TAG = "Quarantine"
 
 class QuarantineListQuery(Asked):
     state = serializers.ChoiceField(QuarantineState.choices, required=False)
-    source = Text(max_length=16, help_text="Calling AE title.")
+    source = Text(max_length=16, help_text="Calling AE title.")  # type: ignore[assignment]
     code = Text(max_length=64, help_text="Why it was refused.")
     limit = bounded(50, 200)
     cursor = Cursor()

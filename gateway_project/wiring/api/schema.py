@@ -74,7 +74,7 @@ def swagger(request: HttpRequest) -> HttpResponse:
     return render(request, "api/swagger.html", {"csrf": get_token(request)})
 
 
-@csp_update({"style-src": [SELF, *REDOC_STYLES]})
+@csp_update({"style-src": [SELF, *REDOC_STYLES]})  # type: ignore[untyped-decorator]
 @seeing
 @require_GET
 def redoc(request: HttpRequest) -> HttpResponse:

@@ -44,8 +44,10 @@ FAILED = (StudyState.FAILED_TRANSIENT, StudyState.FAILED_PERMANENT)
 class StudyListQuery(Asked):
     """Filters that may stand in an address: nothing of a patient."""
 
-    state = Choices(choices=StudyState.choices, required=False, default=list)
-    source = Text(max_length=16, help_text="Calling AE title of the latest sender.")
+    state = Choices(choices=StudyState.choices, required=False, default=set)
+    source = Text(  # type: ignore[assignment]
+        max_length=16, help_text="Calling AE title of the latest sender."
+    )
     modality = Text(max_length=16, help_text="One of the study's modalities, as CT.")
     study_date_from = Day(required=False, help_text="Study Date, this day or later.")
     study_date_to = Day(required=False, help_text="Study Date, this day or earlier.")
@@ -124,6 +126,7 @@ class SeriesAnswer(RowAnswer):
 
 
 class InstanceAnswer(RowAnswer):
+    flags = Parts(separator=",", help_text="What is ugly about it but was kept.")
     series_instance_uid = serializers.CharField(source="series.series_instance_uid", read_only=True)
     revision = serializers.IntegerField(
         source="revision.number", read_only=True, allow_null=True, default=None, help_text="null: not settled yet."

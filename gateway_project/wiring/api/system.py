@@ -52,7 +52,7 @@ class ApiHealthView(HealthView):
         summary="Is it alive",
         description="Anonymous from the gateway's own machine; from elsewhere any token or account.",
         tags=[TAG],
-        auth=[{}, {"token": []}],
+        auth=[{}, {"token": []}],  # type: ignore[list-item]
         responses={
             (200, "application/json"): HealthAnswer,
             (503, "application/json"): OpenApiResponse(HealthAnswer, "The database does not answer."),
@@ -85,7 +85,7 @@ class VaultReadyAnswer(Answer):
     name = serializers.CharField()
     ready = serializers.BooleanField(help_text="Nothing holds its lane up.")
     lane_state = serializers.CharField()
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]
     demonstration = serializers.BooleanField()
 
 

@@ -50,7 +50,9 @@ class UnderWayAnswer(UploadAnswer):
     seconds_left = serializers.FloatField(allow_null=True)
 
     class Meta(UploadAnswer.Meta):
-        fields = (*UploadAnswer.Meta.fields, "study_instance_uid", "bytes_per_second", "seconds_left", "started_at")
+        fields = (  # type: ignore[assignment]
+            *UploadAnswer.Meta.fields, "study_instance_uid", "bytes_per_second", "seconds_left", "started_at",
+        )  # fmt: skip
 
 
 class UnderWayListAnswer(Answer):
