@@ -103,6 +103,24 @@ def test_bad_filters_are_named_and_never_passed_over(as_role, query: str, field:
 
 
 @pytest.mark.parametrize(
+    ("since", "found"),
+    [("2026-11-25t10:00:00z", 1), ("2026-11-25T11:00:00.5+01:00", 0), ("2026-11-25T09:59:60Z", 1),
+     ("0001-01-01T00:00:00+23:59", 1), ("9999-12-31T23:59:59-23:59", 0)],
+)  # fmt: skip
+def test_since_takes_whatever_rfc_3339_allows(as_role, since: str, found: int) -> None:
+    study_make(received_at=datetime(2026, 11, 25, 10, tzinfo=UTC))
+    assert len(uids(as_role("viewer").get("/api/studies", {"since": since}))) == found
+
+
+@pytest.mark.parametrize(
+    "since",
+    ["2026-11-25", "2026-11-25T10:00:00", "2026-11-25 10:00:00Z", "2026-11-25T24:00:00Z", "2026-02-30T10:00:00Z"],
+)
+def test_since_without_offset_or_out_of_the_calendar_is_refused(as_role, since: str) -> None:
+    problem_of(as_role("viewer").get("/api/studies", {"since": since}), 400, "invalid")
+
+
+@pytest.mark.parametrize(
     "cursor",
     [cursor_make("a", "1", "1"), cursor_make("s", "1"), cursor_make("s", "-1", "1"), cursor_make("s", "9" * 18, "1"),
      cursor_make("s", "1", "9" * 19), cursor_make("s", "x", "1"), "w7w"],

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
@@ -10,6 +10,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 KEY_SHOWN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
+)
 CURSOR = r"^[A-Za-z0-9_-]{1,200}$"
 
 
@@ -40,6 +43,21 @@ class Moment(serializers.DateTimeField):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("default_timezone", UTC)
         super().__init__(**kwargs)
+
+
+class Since(Moment):
+    """A moment with its offset, strictly as RFC 3339 5.6 has it; a leap second counts with the one before it."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        if not (isinstance(value, str) and RFC3339.fullmatch(value)):
+            self.fail("invalid", format="RFC 3339, with an offset")
+        year = int(value[:4])
+        try:
+            return super().to_internal_value(re.sub(r"(:\d\d):60", r"\1:59", value.upper()))
+        except serializers.ValidationError as error:
+            if error.get_codes() != ["overflow"]:
+                raise
+            return datetime.min.replace(tzinfo=UTC) if year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 class Day(serializers.DateField):

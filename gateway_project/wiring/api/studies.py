@@ -22,6 +22,7 @@ from gateway_project.wiring.api.fields import (
     Nothing,
     Parts,
     RowAnswer,
+    Since,
     Text,
     bounded,
 )
@@ -51,7 +52,7 @@ class StudyListQuery(Asked):
     modality = Text(max_length=16, help_text="One of the study's modalities, as CT.")
     study_date_from = Day(required=False, help_text="Study Date, this day or later.")
     study_date_to = Day(required=False, help_text="Study Date, this day or earlier.")
-    since = Moment(required=False, help_text="The latest object came then or later.")
+    since = Since(required=False, help_text="The latest object came then or later.")
     limit = bounded(LATEST, LATEST)
     cursor = Cursor()
 
