@@ -28,7 +28,7 @@ def no_made_up_cursor(given: Any) -> bool:
     return not (isinstance(cursor, str) and re.fullmatch(CURSOR, cursor))
 
 
-QUICK = {"deadline": None, "suppress_health_check": list(HealthCheck), "max_examples": 12, "derandomize": True}
+QUICK = {"deadline": None, "suppress_health_check": list(HealthCheck), "max_examples": 8, "derandomize": True}
 
 
 def ask(case: Any, token: str) -> None:

@@ -158,6 +158,10 @@ def test_search_pages_too(as_role) -> None:
     assert sorted(uids(first) + uids(second)) == sorted(made)
 
 
+def test_whole_number_may_be_written_with_a_point(as_role) -> None:
+    assert uids(post(as_role("viewer"), "/api/studies/search", {"limit": 5.0})) == []
+
+
 @pytest.mark.parametrize(
     "body", [{"limit": "5"}, {"limit": True}, {"limit": 1.5}, {"patientId": 5}, {"state": "settled"}, {"state": [1]},
              {"since": 5}, {"patientName": None}, {"patientBirthDate": "1.2.1990"}, {"query": "a" * 201}],

@@ -102,9 +102,11 @@ class Nothing(Asked):
 
 
 class Whole(serializers.IntegerField):
-    """A whole number: in an address its digits, in a body a number and nothing like one."""
+    """A whole number: in an address its digits, in a body a number (5.0 is 5 in JSON) and nothing like one."""
 
     def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, float) and data.is_integer():
+            data = int(data)
         digits = isinstance(data, str) and self.context.get("address") and re.fullmatch(r"-?[0-9]{1,18}", data)
         if not (digits or (isinstance(data, int) and not isinstance(data, bool))):
             self.fail("invalid")
