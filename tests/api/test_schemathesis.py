@@ -51,11 +51,13 @@ def token(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @schema.parametrize()
 @settings(**QUICK)
+@pytest.mark.timeout(300)
 def test_short(case: Any, token: str) -> None:
     ask(case, token)
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @schema.parametrize()
 @settings(**QUICK | {"max_examples": 150, "derandomize": False})
 def test_deep(case: Any, token: str) -> None:
