@@ -20,6 +20,7 @@ urlpatterns = [
     path("", include(f"{PAGES}.actions")),
     path("", include(f"{PAGES}.account")),
     path("", include(f"{PAGES}.metrics")),
+    path("api/", include("gateway_project.wiring.api.urls")),
     path("health", status.HealthView.as_view(), name="health"),
     path("version", status.VersionView.as_view(), name="version"),
     path("admin/", site.urls),

@@ -11,6 +11,7 @@ from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
 from uploads.models import DeliveryTimes, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.queue import NAME
 from uploads.queue import NAME as QUEUE_NAME
 
 REFUSALS_SHOWN = 10
@@ -137,6 +138,31 @@ def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
     """The upload that is under way for each of these studies, by study."""
     jobs = UploadJob.objects.filter(state=JobState.RUNNING, revision__study_id__in=study_ids).select_related("revision")
     return {job.revision.study_id: job for job in jobs.order_by("pk")}
+
+
+def upload_rate(job: UploadJob, *, now: datetime) -> float | None:
+    """Bytes a second of the attempt under way (of `tries`), on average; None until it has moved something."""
+    for attempt in job.tries.all():
+        if attempt.result == "running" and attempt.bytes_sent:
+            return attempt.bytes_sent / max((now - attempt.started_at).total_seconds(), 1.0)
+    return None
+
+
+def study_attempts(study_id: int, *, limit: int) -> list[UploadAttempt]:
+    """The latest attempts of all uploads of a study, the latest first."""
+    attempts = UploadAttempt.objects.filter(job__revision__study_id=study_id)
+    told = attempts.select_related("job__vault", "job__revision").defer("job__commitment", "job__receipt")
+    return list(told.order_by("-started_at", "-pk")[:limit])
+
+
+def lane_uploads() -> dict[int, dict[str, int]]:
+    """For each lane, how many uploads are in each state; those that are done or cancelled are not counted."""
+    states = (JobState.READY, JobState.RUNNING, JobState.PARKED)
+    jobs = UploadJob.objects.filter(queue=NAME, state__in=states).order_by().values_list("lane_id", "state")
+    counted: dict[int, dict[str, int]] = {}
+    for lane_id, state, number in jobs.annotate(number=Count("pk")):
+        counted.setdefault(lane_id, {})[state] = number
+    return counted
 
 
 def upload_latest_done() -> UploadJob | None:

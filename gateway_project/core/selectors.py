@@ -271,3 +271,31 @@ def lanes_all() -> list[Lane]:
 def rollup_totals() -> dict[str, int]:
     """How many rows each rollup has counted since the beginning."""
     return dict(RollupMark.objects.values_list("name", "total"))
+
+
+def lane_state(lane: Lane, now: datetime) -> str:
+    """What holds a lane up, the gravest first: `held`, `paused`, `resting` (after a fault), `waiting` (for its time
+    window), or nothing: `flowing`.
+    """
+    if lane.held or lane.paused:
+        return "held" if lane.held else "paused"
+    if lane.open_until is not None and lane.open_until > now:
+        return "resting"
+    if lane.waits_until is not None and lane.waits_until > now:
+        return "waiting"
+    return "flowing"
+
+
+def alerts_found(*, healed: bool | None, acknowledged: bool | None, severity: str) -> QuerySet[Alert]:
+    """The latest first; None and "" leave a question open."""
+    found = Alert.objects.order_by("-opened_at", "-pk")
+    if healed is not None:
+        found = found.filter(healed_at__isnull=not healed)
+    if acknowledged is not None:
+        found = found.filter(acknowledged_at__isnull=not acknowledged)
+    return found.filter(severity=severity) if severity else found
+
+
+def workers_running(now: datetime) -> bool:
+    """Whether a ticker leads, which each set of workers has."""
+    return Lease.objects.filter(name="ticker", until__gt=now).exists()

@@ -13,6 +13,7 @@ from django.utils.timezone import localtime, now
 from gateway_project.core.models import JobState
 from gateway_project.wiring import words
 from studies.models import StudyState
+from uploads.selectors import upload_rate
 
 register = template.Library()
 
@@ -157,7 +158,7 @@ def uid(value: str, label: str = "UID") -> dict[str, str]:
 def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
     """Progress in bytes; rate and time left once the running attempt has moved something."""
     percent = math.floor(100 * job.progress_done / job.progress_total) if job.progress_total else 0
-    rate = _rate(job)
+    rate = upload_rate(job, now=now())
     left = (job.progress_total - job.progress_done) / rate if rate else None
     return {
         "label": label,
@@ -167,10 +168,3 @@ def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
         "rate": f"{words.size_words(rate)}/s" if rate else "",
         "left": words.duration_words(left) if left is not None else "",
     }
-
-
-def _rate(job: Any) -> float | None:
-    for attempt in job.tries.all():
-        if attempt.result == "running" and attempt.bytes_sent:
-            return float(attempt.bytes_sent / max((now() - attempt.started_at).total_seconds(), 1))
-    return None
