@@ -21,3 +21,4 @@ class WiringConfig(AppConfig):
         REGISTRY.add_periodic(Periodic("disk", "gateway_project.wiring.tasks.disk_watch", lambda: 60))
         REGISTRY.add_periodic(Periodic("spool", "gateway_project.wiring.tasks.spool_watch", lambda: 300))
         REGISTRY.add_periodic(Periodic("ingress", "gateway_project.wiring.tasks.ingress_watch", lambda: 60))
+        REGISTRY.add_periodic(Periodic("pictures", "gateway_project.wiring.tasks.pictures_trim", lambda: 3600))

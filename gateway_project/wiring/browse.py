@@ -1,6 +1,5 @@
 """What the pages show, asked of each app's selectors: the list of studies, what needs a hand, one study."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,11 +9,14 @@ from django.utils.timezone import localtime
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
+from gateway_project.wiring.study_filters import FAILED, Filters
 from gateway_project.wiring.timeline import Entry, study_timeline
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
 from studies.models import Series, Study, StudyState
+from studies.search import search_read
 from studies.selectors import (
     StudyPage,
+    quiet_words,
     settles_at,
     studies_any,
     studies_failed,
@@ -28,17 +30,6 @@ from uploads.selectors import study_uploads, upload_latest_done, uploads_running
 
 SHOWN = 5
 SAFE = (StudyState.UPLOADED, StudyState.PENDING_DELETION, StudyState.DELETED)
-FAILED = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
-
-# What `?state=` understands: the chips above the list.
-FILTERS: dict[str, tuple[str, tuple[StudyState, ...]]] = {
-    "failed": ("needs a hand", FAILED),
-    "receiving": ("receiving", (StudyState.RECEIVING,)),
-    "settled": ("settled", (StudyState.SETTLED,)),
-    "uploading": ("uploading", (StudyState.UPLOADING,)),
-    "uploaded": ("uploaded", (StudyState.UPLOADED,)),
-    "deleted": ("files deleted", (StudyState.PENDING_DELETION, StudyState.DELETED)),
-}
 
 
 @dataclass(frozen=True)
@@ -70,6 +61,7 @@ class Row:
     study: Study
     settles_at: datetime | None
     upload: UploadJob | None
+    settles_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +70,7 @@ class Listing:
     newer: str
     older: str
     count: int
+    understood: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,16 +108,12 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def studies_listing(*, state: str, query: str, before: str, after: str) -> Listing:
-    """One page of the list in two queries. Raises ValueError for a cursor or state that is none."""
-    states: Sequence[str] = ()
-    if state:
-        if state not in FILTERS:
-            raise ValueError("not a state")
-        states = FILTERS[state][1]
+def studies_listing(*, filters: Filters, query: str, before: str, after: str, now: datetime) -> Listing:
+    """One page of the list, and what the search was understood as. Raises ValueError for what is no cursor."""
+    understood = search_read(query, today=localtime(now).date()) if query else None
     page = studies_page(
-        states=states,
-        query=query,
+        states=filters.states,
+        where=filters.where(now) & understood.where if understood else filters.where(now),
         before=cursor_read(before) if before else None,
         after=cursor_read(after) if after else None,
     )
@@ -133,13 +122,19 @@ def studies_listing(*, state: str, query: str, before: str, after: str) -> Listi
         newer=cursor_text(page.rows[0]) if page.newer and page.rows else "",
         older=cursor_text(page.rows[-1]) if page.older and page.rows else "",
         count=len(page.rows),
+        understood=understood.words if understood else "",
     )
 
 
 def _rows(page: StudyPage) -> list[Row]:
     moving = [study.pk for study in page.rows if study.state == StudyState.UPLOADING]
     running = uploads_running(moving) if moving else {}
-    return [Row(study, settles_at(study), running.get(study.pk)) for study in page.rows]
+    return [_row(study, running.get(study.pk)) for study in page.rows]
+
+
+def _row(study: Study, upload: UploadJob | None) -> Row:
+    settles = settles_at(study)
+    return Row(study, settles, upload, quiet_words(study) if settles else "")
 
 
 def studies_summary(now: datetime) -> Summary:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from gateway_project.wiring import pipeline
-from studies.services import ingress, watch
+from studies.services import ingress, pictures, watch
 
 
 def settle(now: datetime) -> None:
@@ -24,3 +24,8 @@ def spool_watch(now: datetime) -> None:
 def ingress_watch(now: datetime) -> None:
     """Tells of an ingress filter setting that cannot be used."""
     ingress.ingress_watch(now)
+
+
+def pictures_trim(now: datetime) -> None:
+    """Keeps the pages' pictures within their disk and age."""
+    pictures.pictures_trim()

@@ -91,7 +91,7 @@ def _pixel_ratio(header: Dataset) -> float:
     """Height of a pixel by its width; 1 where it is not told, nearly 1, or beyond belief."""
     for keyword in (*_SPACINGS, "PixelAspectRatio"):
         value = header.get(keyword)
-        if not value or isinstance(value, str) or len(value) != 2:  # noqa: PLR2004 - row and column
+        if not value or isinstance(value, str) or len(value) != 2:
             continue
         down, across = number_of(value[0]), number_of(value[1])
         if down and across and down > 0 and across > 0:

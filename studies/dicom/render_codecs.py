@@ -13,7 +13,7 @@ LABEL: Final = "imagecodecs"
 _JPEG: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 _JPEG_LS: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 _JPEG_2000: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
-DECODER_DEPENDENCIES: Final = {uid: ("numpy", "imagecodecs") for uid in _JPEG | _JPEG_LS | _JPEG_2000}
+DECODER_DEPENDENCIES: Final = dict.fromkeys(_JPEG | _JPEG_LS | _JPEG_2000, ("numpy", "imagecodecs"))
 _LOSSLESS_JPEG: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 _COLOURS: Final = 3
 

@@ -14,6 +14,7 @@ _WORDS: Final = {
     "picture-file-missing": "The file is not there any more.",
     "picture-slow": "Decoding the picture took too long and was ended.",
     "picture-killed": "Decoding the picture needed too much memory, or its process died over it.",
+    "picture-off": "Pictures are switched off (PICTURES.PROCESSES).",
     "picture-busy": "Too many pictures are being made at this moment. Try again in a few seconds.",
 }
 CODES: Final = tuple(_WORDS)

@@ -148,7 +148,7 @@ def _palette(pixels: Pixels, header: Dataset) -> Pixels:
     if coloured.dtype.itemsize == 1:
         return coloured[..., :_COLOURS]
     # the tables may say 16 bits and hold 8 (PS3.3 C.7.6.3.1.6 allows it)
-    shift = 8 if int(coloured.max(initial=0)) > 255 else 0  # noqa: PLR2004
+    shift = 8 if int(coloured.max(initial=0)) > 255 else 0
     return (coloured[..., :_COLOURS] >> shift).astype(np.uint8)
 
 

@@ -87,8 +87,8 @@ def _modality(values: Values, header: Dataset) -> Values:
 def _voi_lut(values: Values, header: Dataset) -> Values:
     looked_up: Values = apply_voi(np.rint(values).astype(np.int64), header)
     bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
-    most = float(2 ** (bits if 8 <= bits <= 16 else 16) - 1)  # noqa: PLR2004 - PS3.3 C.11.2.1.1
-    highest = float(np.asarray(header.VOILUTSequence[0].LUTData).max()) if bits != 8 else most  # noqa: PLR2004
+    most = float(2 ** (bits if 8 <= bits <= 16 else 16) - 1)
+    highest = float(np.asarray(header.VOILUTSequence[0].LUTData).max()) if bits != 8 else most
     if highest > most:
         most = float(2**16 - 1)
     return (looked_up.astype(np.float64) * (_WHITE / most)).clip(0, _WHITE)

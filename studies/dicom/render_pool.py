@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 30.0
 MAX_HEAD: Final = 65_536
 MAX_PICTURE: Final = 256 << 20
-_ONE_THREAD: Final = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX")}
+_ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
 
 
 @dataclass(frozen=True)

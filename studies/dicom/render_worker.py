@@ -101,7 +101,7 @@ def _answer(asked: dict[str, Any], descriptor: int) -> tuple[bool, dict[str, Any
     from studies.dicom.render import Request, render
 
     try:
-        with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "rb") as stream:
             facts, picture = render(stream, Request(**asked))
     except RenderError as error:
         # after a lack of memory who knows what is left in pieces: the next one begins afresh
