@@ -12,6 +12,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="studies"), name="home"),
     path("", include(f"{PAGES}.studies")),
     path("", include(f"{PAGES}.study")),
+    path("", include(f"{PAGES}.pictures")),
     path("", include(f"{PAGES}.custody")),
     path("", include(f"{PAGES}.actions")),
     path("", include(f"{PAGES}.account")),

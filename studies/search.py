@@ -24,7 +24,7 @@ _TWO_LETTERS = (("ae", "a"), ("oe", "o"), ("ue", "u"))
 _DAY = r"\d{4}-\d{1,2}-\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,2}/\d{1,2}/\d{4}"
 _MONTH = r"\d{4}-\d{1,2}|\d{1,2}[./]\d{4}|(?:19|20)\d{2}"
 _SPAN = re.compile(
-    rf"(?<!\S)(?P<from>{_DAY}|{_MONTH})\s*(?:\.\.+|–|—|\bto\b|\buntil\b|\bbis\b|\s-\s|-(?=\d{{8}}))\s*"
+    rf"(?<!\S)(?P<from>{_DAY}|{_MONTH})\s*(?:\.\.+|\u2013|\u2014|\bto\b|\buntil\b|\bbis\b|\s-\s|-(?=\d{{8}}))\s*"
     rf"(?P<to>{_DAY}|{_MONTH})(?!\S)",
     re.IGNORECASE,
 )

@@ -133,6 +133,12 @@ def settles_at(study: Study) -> datetime | None:
     return min(quiet, study.open_since + timedelta(seconds=patience(study).max_open_seconds))
 
 
+def settles_words(study: Study) -> str:
+    """Why an open study will settle when it does: "quiet for 10 min", or "open for 24 h, the longest time allowed"."""
+    quiet = study.received_at + timedelta(seconds=quiet_seconds(study))
+    return quiet_words(study) if settles_at(study) == quiet else most_open_words(study)
+
+
 def stored_bytes_by_source() -> dict[str, int]:
     """Bytes of every object whose file is there, by calling AE title. One pass over an index of nothing else."""
     rows = Instance.objects.filter(file_deleted_at__isnull=True).order_by().values("source_ae_title")

@@ -2,26 +2,29 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from django.urls import reverse
 from django.utils.timezone import localtime
 
-from gateway_project.core.models import Alert, Lane, Severity
+from gateway_project.core.models import Alert, JobState, Lane, Severity
 from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
 from gateway_project.wiring.study_filters import FAILED, Filters
 from gateway_project.wiring.timeline import Entry, study_timeline
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
-from studies.models import Series, Study, StudyState
+from studies.models import Instance, Series, Study, StudyState
+from studies.patients import PatientSeen, study_patients
 from studies.search import search_read
 from studies.selectors import (
     StudyPage,
-    quiet_words,
     settles_at,
+    settles_words,
     studies_any,
     studies_failed,
     studies_failed_count,
     studies_page,
+    study_changed_instances,
     study_counts_since,
     study_series,
 )
@@ -83,6 +86,11 @@ class StudyView:
     timeline: list[Entry]
     can_retry: bool
     demonstration: bool
+    settles_words: str
+    trouble: UploadJob | None
+    lane: Lane | None
+    changed: list[list[Instance]]
+    patients: list[PatientSeen]
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
@@ -134,7 +142,7 @@ def _rows(page: StudyPage) -> list[Row]:
 
 def _row(study: Study, upload: UploadJob | None) -> Row:
     settles = settles_at(study)
-    return Row(study, settles, upload, quiet_words(study) if settles else "")
+    return Row(study, settles, upload, settles_words(study) if settles else "")
 
 
 def studies_summary(now: datetime) -> Summary:
@@ -261,6 +269,7 @@ def study_view(study: Study, now: datetime) -> StudyView:
     """Everything that the study's page shows, in a fixed number of queries."""
     uploads = list(study_uploads(study.pk))
     settles = settles_at(study)
+    changed = study_changed_instances(study.pk)
     return StudyView(
         study=study,
         settles_at=settles,
@@ -270,4 +279,20 @@ def study_view(study: Study, now: datetime) -> StudyView:
         timeline=study_timeline(study, uploads, settles, now),
         can_retry=any(job.error_code and job.state in ("ready", "parked") for job in uploads),
         demonstration=any(job.vault.demonstration for job in uploads),
+        settles_words=settles_words(study) if settles else "",
+        trouble=_trouble(uploads),
+        lane=next((job.vault.lane for job in uploads if _waits_for_lane(job)), None),
+        changed=[list(versions) for _uid, versions in groupby(changed, lambda instance: instance.sop_instance_uid)],
+        patients=study_patients(study) if study.conflict else [],
     )
+
+
+def _trouble(uploads: list[UploadJob]) -> UploadJob | None:
+    """The upload whose fault is told first: one that was given up, else one that is tried again."""
+    failed = [job for job in uploads if job.error_code and job.state in (JobState.PARKED, JobState.READY)]
+    return min(failed, key=lambda job: job.state != JobState.PARKED, default=None)
+
+
+def _waits_for_lane(job: UploadJob) -> bool:
+    lane = job.vault.lane
+    return job.state == JobState.READY and (lane.held or lane.paused or lane.open_until is not None)

@@ -1,7 +1,7 @@
 """The filters of the list of studies: they live in the address, combine, and hold nothing that a stranger made up.
 
-Every value is one of ours (a state, a span of days, a vault's number) or one that the index holds (a source, a modality):
-an address with any other is refused, so that nothing foreign stands beside a patient's name in a compressed page.
+Every value is one of ours (a state, a span of days, a vault's number) or one that the index holds (a source, a
+modality): an address with any other is refused, so that nothing foreign stands beside a patient in a compressed page.
 """
 
 import time

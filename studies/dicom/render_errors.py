@@ -9,7 +9,7 @@ _WORDS: Final = {
     "picture-frame-missing": "The object has no such frame.",
     "picture-too-large": "The picture is larger than the gateway decodes for a page.",
     "picture-unsupported": "The gateway cannot decode this kind of compression; the object itself is whole.",
-    "picture-broken": "The picture's data is damaged, or not what its header says. The object was kept as it was received.",
+    "picture-broken": "The picture's data is damaged, or not what its header says. The object is kept as it came.",
     "picture-file-damaged": "The stored file is not what was received: its hash differs.",
     "picture-file-missing": "The file is not there any more.",
     "picture-slow": "Decoding the picture took too long and was ended.",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels import get_decoder, pixel_array
 from pydicom.pixels.processing import apply_color_lut
 
 from studies.dicom import render_codecs
@@ -69,6 +69,10 @@ def _header(stream: BinaryIO) -> tuple[Dataset, Any]:
         raise RenderError("picture-none", words)
     if syntax.startswith(VIDEO_FAMILIES) and syntax != "1.2.840.10008.1.2.4.110":
         raise RenderError("picture-unsupported", "A video: it plays in a viewer, not on this page.")
+    try:
+        get_decoder(_DECODED_AS.get(syntax, syntax))
+    except NotImplementedError as error:
+        raise RenderError("picture-unsupported") from error
     stream.seek(0)
     if syntax == _DEFLATED:
         whole = dcmread(stream)

@@ -35,7 +35,8 @@ class Window:
 def shades(pixels: Values, header: Dataset, asked: Window | None = None) -> tuple[NDArray[np.uint8], Window | None]:
     """The frame in 256 shades, dark to bright, and the window that was used (None: a VOI LUT of the object's own).
 
-    The window that was asked for, else the object's VOI LUT, else its first window, else the 0.5th to 99.5th percentile.
+    The window that was asked for, else the object's VOI LUT, else its first window, else from the 0.5th percentile to
+    the 99.5th.
     Raises RenderError when the header's tables make no sense.
     """
     try:

@@ -75,14 +75,12 @@ class RenderProcess:
             self._socket.settimeout(self._limits.seconds)
             socket.send_fds(self._socket, [LENGTH.pack(len(asked)) + asked], [descriptor])
             head_length, length = HEAD.unpack(self._read(HEAD.size, deadline))
-            if head_length > MAX_HEAD or length > MAX_PICTURE:
-                raise RenderError("picture-killed")
-            answer = json.loads(self._read(head_length, deadline))
-            picture = self._read(length, deadline)
+            answer = json.loads(self._read(min(head_length, MAX_HEAD), deadline))
+            picture = self._read(min(length, MAX_PICTURE), deadline)
         except TimeoutError as error:
             self.kill()
             raise RenderError("picture-slow") from error
-        except (OSError, EOFError, RenderError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise RenderError("picture-slow" if self._cpu_spent() else "picture-killed") from error
         if "error" in answer:
             raise RenderError(answer["error"], answer["detail"])

@@ -140,6 +140,15 @@ def _render_pool() -> RenderPool:
         return _pool
 
 
+def render_pool_close() -> None:
+    """Ends this process's render processes; the next picture starts others. They also end with their parent."""
+    global _pool  # noqa: PLW0603 - as above
+    with _guard:
+        if _pool is not None and _pool_of == os.getpid():
+            _pool.close()
+        _pool = None
+
+
 def pictures_trim() -> int:
     """Keeps the cache within PICTURES.CACHE_MB and its age; answers the bytes left. May be repeated."""
     return picture_cache().trim(most_bytes=int(option("PICTURES.CACHE_MB")) * MIB)

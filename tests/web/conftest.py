@@ -1,10 +1,15 @@
 """Logged-in clients and a gateway whose set-up is finished."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
 
+from studies.selectors import store_root
+from studies.services.pictures import render_pool_close
+from tests.studies.house import House
 from tests.web.factories import user_make, vault_make
 from uploads.models import Vault
 
@@ -40,3 +45,19 @@ def administrator(client_as: Callable[..., Client]) -> Client:
 @pytest.fixture
 def vault(db: None) -> Vault:
     return vault_make()
+
+
+@pytest.fixture
+def stored(tmp_path: Path, settings: Any, db: None) -> Iterator[House]:
+    """A store with real objects, where the pages look for it; its pictures are cached beside it."""
+    settings.DATA_DIR = tmp_path
+    house = House(store_root())
+    yield house
+    house.receiver.close()
+    house.intake.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def render_processes_end() -> Iterator[None]:
+    yield
+    render_pool_close()
