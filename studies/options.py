@@ -124,7 +124,7 @@ OPTIONS = (
         key="PICTURES.MEMORY_MB",
         kind=Kind.INT,
         default=1024,
-        minimum=64,
+        minimum=128,
         maximum=16_384,
         help="Memory that decoding one picture may take.",
     ),

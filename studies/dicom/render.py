@@ -6,9 +6,10 @@ comes of it is a RenderError, or the end of that process. Overlays are not drawn
 
 import hashlib
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO, Final
 
+import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
 
@@ -17,11 +18,12 @@ from studies.dicom.part10 import file_meta_read
 from studies.dicom.render_errors import RenderError
 from studies.dicom.render_frames import Frame, frame_read
 from studies.dicom.render_grey import Window, number_of, shades
-from studies.dicom.render_request import Request
+from studies.dicom.render_request import FORMATS, Request
 
 _MAX_RATIO: Final = 10.0
 _SQUARE: Final = 0.01
 _JPEG_QUALITY: Final = 88
+_FINER: Final = 4
 _PIECE: Final = 1 << 20
 _SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
@@ -51,7 +53,7 @@ def render(stream: BinaryIO, request: Request) -> tuple[Facts, bytes]:
     asked = None
     if request.center is not None and request.width is not None:
         asked = Window(request.center, request.width, "LINEAR" if request.width >= 1 else "LINEAR_EXACT")
-    image, window = image_of(frame, asked)
+    image, window = image_of(_decimated(frame, request.size), asked)
     rows, columns = frame.pixels.shape[:2]
     facts = Facts(
         frame=frame.number,
@@ -66,10 +68,22 @@ def render(stream: BinaryIO, request: Request) -> tuple[Facts, bytes]:
     return facts, _encoded(fitted(image, frame.header, request.size), request.format)
 
 
+def warm_up() -> None:
+    """Loads what the first picture would load."""
+    for form in FORMATS:
+        _encoded(Image.fromarray(np.zeros((2, 2), np.uint8)).resize((1, 1)), form)
+
+
+def _decimated(frame: Frame, size: int) -> Frame:
+    """For a thumbnail of a large picture: no more pixels than a good reduction needs."""
+    step = max(frame.pixels.shape[:2]) // (_FINER * size)
+    return replace(frame, pixels=frame.pixels[::step, ::step]) if step > 1 else frame
+
+
 def image_of(frame: Frame, asked: Window | None = None) -> tuple[Image.Image, Window | None]:
     """The frame pixel by pixel in 256 shades or in RGB, and the window that grey values were seen through."""
     if frame.colour:
-        return Image.fromarray(frame.pixels), None
+        return Image.fromarray(np.ascontiguousarray(frame.pixels)), None
     grey, window = shades(frame.pixels, frame.header, asked)
     return Image.fromarray(grey), window
 

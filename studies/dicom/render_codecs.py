@@ -16,6 +16,7 @@ _JPEG_2000: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90,
 DECODER_DEPENDENCIES: Final = dict.fromkeys(_JPEG | _JPEG_LS | _JPEG_2000, ("numpy", "imagecodecs"))
 _LOSSLESS_JPEG: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 _COLOURS: Final = 3
+_FUNCTIONS: Final = ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode")
 
 
 def is_available(uid: str) -> bool:
@@ -51,7 +52,9 @@ def _other(src: bytes, runner: Any, uid: str) -> Any:
 
 
 def register() -> None:
-    """Once in a process; may be repeated."""
+    """Once in a process; may be repeated. The codecs are loaded now, not at the first picture that needs them."""
+    for name in _FUNCTIONS:
+        getattr(imagecodecs, name)
     for uid in DECODER_DEPENDENCIES:
         decoder = get_decoder(uid)
         if LABEL not in decoder.available_plugins:

@@ -19,6 +19,7 @@ _WHITE: Final = 255.0
 _TABLE_BYTES: Final = 2
 _PERCENTILES: Final = (0.5, 99.5)
 _SAMPLED: Final = 400_000
+_AT_ONCE: Final = 1_000_000  # pixels
 
 Values = NDArray[Any]
 
@@ -46,9 +47,7 @@ def shades(pixels: Values, header: Dataset, asked: Window | None = None) -> tupl
             window = _window_found(_modality(_sampled(pixels), header))
         if pixels.dtype.kind == "f" or pixels.dtype.itemsize > _TABLE_BYTES:
             return _through(pixels, header, None if voi_lut else window), None if voi_lut else window
-        table, first = _table(pixels, header, None if voi_lut else window)
-        index = pixels.astype(np.int32) - first if first else pixels
-        return table[index], None if voi_lut else window
+        return _looked_up(pixels, header, None if voi_lut else window), None if voi_lut else window
     except RenderError:
         raise
     except MemoryError as error:
@@ -57,11 +56,17 @@ def shades(pixels: Values, header: Dataset, asked: Window | None = None) -> tupl
         raise RenderError("picture-broken") from error
 
 
-def _table(pixels: Values, header: Dataset, window: Window | None) -> tuple[NDArray[np.uint8], int]:
-    """What each value between the smallest and the largest becomes, and the smallest."""
-    low, high = int(pixels.min()), int(pixels.max())
-    first = min(low, 0)
-    return _through(np.arange(first, high + 1, dtype=np.int32), header, window), first
+def _looked_up(pixels: Values, header: Dataset, window: Window | None) -> NDArray[np.uint8]:
+    """Through a table of what each value between the smallest and the largest becomes; some rows at a time, for an
+    index into the table weighs eight bytes a pixel.
+    """
+    first, high = min(int(pixels.min()), 0), int(pixels.max())
+    table = _through(np.arange(first, high + 1, dtype=np.int32), header, window)
+    shown = np.empty(pixels.shape, dtype=np.uint8)
+    rows = max(_AT_ONCE // max(pixels.shape[1], 1), 1)
+    for at in range(0, pixels.shape[0], rows):
+        shown[at : at + rows] = table[pixels[at : at + rows].astype(np.intp) - first]
+    return shown
 
 
 def _through(values: Values, header: Dataset, window: Window | None) -> NDArray[np.uint8]:
@@ -69,7 +74,7 @@ def _through(values: Values, header: Dataset, window: Window | None) -> NDArray[
     shown = _voi_lut(modality, header) if window is None else windowed(modality, window)
     if _inverse(header):
         shown = _WHITE - shown
-    return np.floor(shown + 0.5).astype(np.uint8)
+    return np.floor(np.nan_to_num(shown) + 0.5).astype(np.uint8)
 
 
 def _modality(values: Values, header: Dataset) -> Values:
@@ -89,8 +94,7 @@ def _voi_lut(values: Values, header: Dataset) -> Values:
     looked_up: Values = apply_voi(np.rint(values).astype(np.int64), header)
     bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
     most = float(2 ** (bits if 8 <= bits <= 16 else 16) - 1)
-    highest = float(np.asarray(header.VOILUTSequence[0].LUTData).max()) if bits != 8 else most
-    if highest > most:
+    if looked_up.size and float(looked_up.max()) > most:  # the descriptor says fewer bits than there are
         most = float(2**16 - 1)
     return (looked_up.astype(np.float64) * (_WHITE / most)).clip(0, _WHITE)
 

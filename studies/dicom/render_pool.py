@@ -24,6 +24,7 @@ from studies.dicom.render_worker import HEAD, LENGTH, READY
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 30.0
+END_SECONDS: Final = 5.0
 MAX_HEAD: Final = 65_536
 MAX_PICTURE: Final = 256 << 20
 _ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
@@ -38,6 +39,10 @@ class Limits:
     wait_seconds: float = 10.0
     seconds: float = 10.0
     memory_mb: int = 1024
+
+
+class _LeftError(Exception):
+    """The process had ended in order, idle for long or after its share of pictures: another one can be asked."""
 
 
 class RenderProcess:
@@ -81,7 +86,7 @@ class RenderProcess:
             self.kill()
             raise RenderError("picture-slow") from error
         except (OSError, EOFError, ValueError) as error:
-            raise RenderError("picture-slow" if self._cpu_spent() else "picture-killed") from error
+            raise self._ended() from error
         if "error" in answer:
             raise RenderError(answer["error"], answer["detail"])
         return answer["facts"], picture
@@ -99,15 +104,18 @@ class RenderProcess:
             pieces += piece
         return bytes(pieces)
 
-    def _cpu_spent(self) -> bool:
+    def _ended(self) -> Exception:
+        """Why there is no answer: it ended by itself before it looked at the request, or because of it."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)  # its end of the socket is closed
         self.kill()
-        return self.process.returncode == -signal.SIGXCPU
+        if self.process.returncode == 0:
+            return _LeftError()
+        return RenderError("picture-slow" if self.process.returncode == -signal.SIGXCPU else "picture-killed")
 
     def kill(self) -> None:
         """On return it is gone. One that has just ended by itself keeps what it ended with."""
         self._socket.close()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.2 if self.process.poll() is None else 0)
         self.process.kill()
         self.process.wait()
 
@@ -140,7 +148,12 @@ class RenderPool:
                     process.kill()
                 process = None
                 process = RenderProcess(self.limits)
-            return process.render(descriptor, request)
+            try:
+                return process.render(descriptor, request)
+            except _LeftError:
+                process = None
+                process = RenderProcess(self.limits)
+                return process.render(descriptor, request)
         finally:
             if process is not None and not process.alive():
                 process.kill()

@@ -1,4 +1,4 @@
-"""The renderer by itself: windows, look-up tables, syntaxes that no bundled file has, shapes, and what is no picture."""
+"""The renderer by itself: windows, tables, syntaxes that no bundled file has, shapes, and what is no picture."""
 
 import io
 from typing import Any
@@ -114,7 +114,7 @@ def test_modality_lut_is_looked_up() -> None:
     lut = Dataset()
     lut.LUTDescriptor, lut.LUTData = [4096, 0, 16], (np.arange(4096, dtype=np.uint16) // 2).tobytes()
     lut.ModalityLUTType = "US"
-    facts, shown = picture(part10(RAMP, ModalityLUTSequence=Sequence([lut]), WindowCenter=1024, WindowWidth=2048))
+    _facts, shown = picture(part10(RAMP, ModalityLUTSequence=Sequence([lut]), WindowCenter=1024, WindowWidth=2048))
     assert abs(int(shown.reshape(-1)[2048]) - 128) <= 1
 
 
@@ -126,8 +126,14 @@ def test_without_a_window_the_percentiles_are_taken() -> None:
     assert 110 < np.median(shown) < 145
 
 
-@pytest.mark.parametrize("more", [{"PhotometricInterpretation": "MONOCHROME1"}, {"PresentationLUTShape": "INVERSE"},
-                                  {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PresentationLUTShape": "INVERSE"},
+        {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
+    ],
+)
 def test_inverse_objects_are_shown_the_right_way_once(more: dict[str, str]) -> None:
     _facts, shown = picture(part10(RAMP, WindowCenter=2048, WindowWidth=4096, **more))
     assert (shown[0, 0], shown[63, 63]) == (255, 0)
@@ -189,17 +195,18 @@ def test_pixels_are_made_square_within_reason(values: dict[str, Any], size: tupl
 def test_size_bounds_the_longer_side_and_never_enlarges() -> None:
     wide = np.tile(RAMP, (1, 4))
     assert picture(part10(wide), size=64)[1].shape == (16, 64)
+    assert picture(part10(np.tile(RAMP, (9, 36))), size=64)[1].shape == (16, 64)
     assert picture(part10(wide), size=4000)[1].shape == (64, 256)
     assert picture(part10(RAMP, PixelSpacing=[9, 1]), size=300)[1].shape == (300, 33)
 
 
 JPEG_2000 = {
-    "1.2.840.10008.1.2.4.201": lambda frame: imagecodecs.htj2k_encode(frame),
-    "1.2.840.10008.1.2.4.202": lambda frame: imagecodecs.htj2k_encode(frame),
+    "1.2.840.10008.1.2.4.201": imagecodecs.htj2k_encode,
+    "1.2.840.10008.1.2.4.202": imagecodecs.htj2k_encode,
     "1.2.840.10008.1.2.4.57": lambda frame: imagecodecs.jpeg8_encode(frame, lossless=True, predictor=4),
     "1.2.840.10008.1.2.4.70": lambda frame: imagecodecs.jpeg8_encode(frame, lossless=True, predictor=1),
     "1.2.840.10008.1.2.4.90": lambda frame: imagecodecs.jpeg2k_encode(frame, level=0, codecformat="j2k"),
-    "1.2.840.10008.1.2.4.80": lambda frame: imagecodecs.jpegls_encode(frame),
+    "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_encode,
 }
 
 
