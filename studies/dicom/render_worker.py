@@ -100,7 +100,8 @@ def _serve(connection: socket.socket, cpu_seconds: int) -> bool:
 
 
 def _answer(asked: dict[str, Any], descriptor: int) -> tuple[bool, dict[str, Any], bytes]:
-    from studies.dicom.render import Request, render
+    from studies.dicom.render import render
+    from studies.dicom.render_request import Request
 
     try:
         with open(descriptor, "rb") as stream:

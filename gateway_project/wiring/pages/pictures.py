@@ -46,11 +46,13 @@ def instance_preview(request: HttpRequest, pk: int) -> HttpResponse:
     """One frame of one instance; `frame`, `center` with `width`, and `size` are optional and bounded."""
     instance = get_object_or_404(Instance, pk=pk)
     size = _whole(request, "size", PREVIEW, *SIZES)
+    window = window_asked(request)
     wanted = Request(
         frame=frame_asked(request, instance),
+        center=window.get("center"),
+        width=window.get("width"),
         size=size,
         format="jpeg" if size <= THUMBNAIL else "png",
-        **window_asked(request),
     )
     return _picture(request, instance, wanted)
 
@@ -141,7 +143,8 @@ def series_preview(request: HttpRequest, pk: int, series_pk: int) -> HttpRespons
     instance = _shown(request, found)
     frame, window = frame_asked(request, instance), window_asked(request)
     access_record(pk, actor=actor_of(request.user), now=now())
-    picture = picture_make(instance, Request(frame=frame, size=PREVIEW, **window))
+    wanted = Request(frame=frame, center=window.get("center"), width=window.get("width"), size=PREVIEW)
+    picture = picture_make(instance, wanted)
     context: dict[str, Any] = {
         "view": gallery.preview_view(found, instance, frame, window, picture),
         "study": found.study,
