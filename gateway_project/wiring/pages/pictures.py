@@ -30,9 +30,9 @@ BUSY = {"Retry-After": "2", "Cache-Control": "private, no-store"}
 
 @seeing_pictures
 @require_safe
-def series_thumbnail(request: HttpRequest, pk: int, series_pk: int) -> HttpResponse:
+def series_thumbnail(request: HttpRequest, study_pk: int, series_pk: int) -> HttpResponse:
     """The middle instance of a series, small."""
-    series = get_object_or_404(Series, pk=series_pk, study_id=pk)
+    series = get_object_or_404(Series, pk=series_pk, study_id=study_pk)
     instance = series_middle(series)
     if instance is None:
         raise Http404
@@ -127,9 +127,9 @@ def _placeholder(picture: Picture) -> HttpResponse:
 @seeing
 @gzip_page
 @require_GET
-def series(request: HttpRequest, pk: int, series_pk: int) -> HttpResponse:
+def series(request: HttpRequest, study_pk: int, series_pk: int) -> HttpResponse:
     """The instances of one series, a page of them with their pictures."""
-    found = get_object_or_404(Series.objects.select_related("study"), pk=series_pk, study_id=pk)
+    found = get_object_or_404(Series.objects.select_related("study"), pk=series_pk, study_id=study_pk)
     page = _whole(request, "page", 1, 1, 10_000_000)
     return render(request, "pictures/series.html", {"view": gallery.series_view(found, page), "study": found.study})
 
@@ -137,12 +137,12 @@ def series(request: HttpRequest, pk: int, series_pk: int) -> HttpResponse:
 @seeing
 @gzip_page
 @require_GET
-def series_preview(request: HttpRequest, pk: int, series_pk: int) -> HttpResponse:
+def series_preview(request: HttpRequest, study_pk: int, series_pk: int) -> HttpResponse:
     """One picture large, with its neighbours, its frames and its window; works by links alone."""
-    found = get_object_or_404(Series.objects.select_related("study"), pk=series_pk, study_id=pk)
+    found = get_object_or_404(Series.objects.select_related("study"), pk=series_pk, study_id=study_pk)
     instance = _shown(request, found)
     frame, window = frame_asked(request, instance), window_asked(request)
-    access_record(pk, actor=actor_of(request.user), now=now())
+    access_record(study_pk, actor=actor_of(request.user), now=now())
     wanted = Request(frame=frame, center=window.get("center"), width=window.get("width"), size=PREVIEW)
     picture = picture_make(instance, wanted)
     context: dict[str, Any] = {
@@ -163,8 +163,8 @@ def _shown(request: HttpRequest, found: Series) -> Instance:
 
 
 urlpatterns = [
-    path("studies/<int:pk>/series/<int:series_pk>/", series, name="series"),
-    path("studies/<int:pk>/series/<int:series_pk>/preview/", series_preview, name="series-preview"),
-    path("studies/<int:pk>/series/<int:series_pk>/thumbnail", series_thumbnail, name="series-thumbnail"),
+    path("studies/<int:study_pk>/series/<int:series_pk>/", series, name="series"),
+    path("studies/<int:study_pk>/series/<int:series_pk>/preview/", series_preview, name="series-preview"),
+    path("studies/<int:study_pk>/series/<int:series_pk>/thumbnail", series_thumbnail, name="series-thumbnail"),
     path("instances/<int:pk>/preview", instance_preview, name="instance-preview"),
 ]
