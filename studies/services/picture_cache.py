@@ -80,7 +80,8 @@ class PictureCache:
                 stream.write(picture)
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             logger.warning("picture not cached", extra={"error": type(error).__name__, "errno": error.errno})
             return
         with self._guard:
