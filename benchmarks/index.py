@@ -124,6 +124,7 @@ class Seed:
                 "state_since": moment,
                 "reason": "",
                 "patient_name": f"Seeded^Number {number}",
+                "patient_name_folded": f"seeded^number {number}",
                 "patient_id": f"SEED{number // 3:06d}",
                 "issuer_of_patient_id": "",
                 "patient_birth_date": f"19{number % 90 + 10}-05-17",

@@ -11,6 +11,7 @@ urlpatterns = [
     path("", include(f"{PAGES}.now")),
     path("", include(f"{PAGES}.studies")),
     path("", include(f"{PAGES}.study")),
+    path("", include(f"{PAGES}.pictures")),
     path("", include(f"{PAGES}.custody")),
     path("", include(f"{PAGES}.connections")),
     path("", include(f"{PAGES}.vaults")),

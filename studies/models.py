@@ -1,8 +1,12 @@
 """Studies, series and instances as received, the revisions in which they travel, and what was not taken in."""
 
+from typing import Any
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.timezone import now
+
+from gateway_project.core.folding import name_fold
 
 
 class StudyState(models.TextChoices):
@@ -40,6 +44,13 @@ class Study(models.Model):
     state_since = models.DateTimeField(default=now)
     reason = models.CharField(max_length=400, blank=True, help_text="Why it is where it is, in plain words.")
     patient_name = models.CharField(max_length=324, blank=True)
+    patient_name_folded = models.CharField(
+        max_length=324,
+        blank=True,
+        editable=False,
+        db_index=True,
+        help_text="The name as queries search it: without case, accents and empty components.",
+    )
     patient_id = models.CharField(max_length=64, blank=True)
     issuer_of_patient_id = models.CharField(max_length=64, blank=True)
     patient_birth_date = models.DateField(null=True, blank=True)
@@ -85,6 +96,11 @@ class Study(models.Model):
 
     def __str__(self) -> str:
         return f"study {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """The folded name follows the name, whoever writes it."""
+        self.patient_name_folded = name_fold(self.patient_name)[:324]
+        super().save(*args, **kwargs)
 
 
 class Series(models.Model):

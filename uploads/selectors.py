@@ -40,6 +40,16 @@ def vaults_enabled() -> QuerySet[Vault]:
     return Vault.objects.filter(enabled=True).select_related("lane")
 
 
+def vault_names() -> list[tuple[int, str]]:
+    """Every vault there is or was, for a filter."""
+    return list(Vault.objects.order_by("name").values_list("pk", "name")[:100])
+
+
+def studies_of_vault(vault_id: int) -> Q:
+    """Studies of which something was, or is to be, uploaded to this vault."""
+    return Q(Exists(UploadJob.objects.filter(vault_id=vault_id, revision__study_id=OuterRef("pk"))))
+
+
 def uploads_outlook(study_id: int) -> UploadOutlook:
     """One query over the jobs of all revisions of a study; cancelled ones do not count."""
     found = UploadJob.objects.filter(revision__study_id=study_id).exclude(state=JobState.CANCELLED)
@@ -135,8 +145,9 @@ def upload_instances(job: UploadJob) -> QuerySet[Instance]:
 
 
 def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
-    """The upload that is under way for each of these studies, by study."""
+    """The upload that is under way for each of these studies, with its attempts, by study."""
     jobs = UploadJob.objects.filter(state=JobState.RUNNING, revision__study_id__in=study_ids).select_related("revision")
+    jobs = jobs.defer("commitment", "receipt").prefetch_related("tries")
     return {job.revision.study_id: job for job in jobs.order_by("pk")}
 
 

@@ -24,3 +24,4 @@ class WiringConfig(AppConfig):
         REGISTRY.add_periodic(Periodic("rollups", "gateway_project.wiring.tasks.rollups", lambda: 15))
         REGISTRY.add_periodic(Periodic("measure", "gateway_project.wiring.tasks.rollups_measure", lambda: 300))
         REGISTRY.add_periodic(Periodic("silence", "gateway_project.wiring.tasks.silence_watch", lambda: 300))
+        REGISTRY.add_periodic(Periodic("pictures", "gateway_project.wiring.tasks.pictures_trim", lambda: 3600))

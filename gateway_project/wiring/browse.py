@@ -1,33 +1,29 @@
 """What the pages of studies show, asked of each app's selectors: the list, and one study."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
+from django.utils.timezone import localtime
+
+from gateway_project.core.models import JobState, Lane
 from gateway_project.core.options import option
 from gateway_project.wiring.cursor import cursor_read, cursor_write
+from gateway_project.wiring.study_filters import Filters
 from gateway_project.wiring.timeline import Entry, study_timeline
-from studies.models import Series, Study, StudyState
+from studies.models import Instance, Series, Study, StudyState
+from studies.patients import PatientSeen, study_patients
+from studies.search import search_read
 from studies.selectors import (
     StudyPage,
     settles_at,
+    settles_words,
     studies_page,
+    study_changed_instances,
     study_series,
 )
 from uploads.models import UploadJob
 from uploads.selectors import study_uploads, uploads_running, vaults_enabled
-
-FAILED = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
-
-# What `?state=` understands: the chips above the list.
-FILTERS: dict[str, tuple[str, tuple[StudyState, ...]]] = {
-    "failed": ("needs a hand", FAILED),
-    "receiving": ("receiving", (StudyState.RECEIVING,)),
-    "settled": ("settled", (StudyState.SETTLED,)),
-    "uploading": ("uploading", (StudyState.UPLOADING,)),
-    "uploaded": ("uploaded", (StudyState.UPLOADED,)),
-    "deleted": ("files deleted", (StudyState.PENDING_DELETION, StudyState.DELETED)),
-}
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Row:
     study: Study
     settles_at: datetime | None
     upload: UploadJob | None
+    settles_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ class Listing:
     newer: str
     older: str
     count: int
+    understood: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,11 @@ class StudyView:
     timeline: list[Entry]
     can_retry: bool
     demonstration: bool
+    settles_words: str
+    trouble: UploadJob | None
+    lane: Lane | None
+    changed: list[list[Instance]]
+    patients: list[PatientSeen]
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
@@ -65,16 +68,12 @@ def cursor_text(study: Study) -> str:
     return cursor_write(study.received_at, study.pk)
 
 
-def studies_listing(*, state: str, query: str, before: str, after: str) -> Listing:
-    """One page of the list in two queries. Raises ValueError for a cursor or state that is none."""
-    states: Sequence[str] = ()
-    if state:
-        if state not in FILTERS:
-            raise ValueError("not a state")
-        states = FILTERS[state][1]
+def studies_listing(*, filters: Filters, query: str, before: str, after: str, now: datetime) -> Listing:
+    """One page of the list, and what the search was understood as. Raises ValueError for what is no cursor."""
+    understood = search_read(query, today=localtime(now).date()) if query else None
     page = studies_page(
-        states=states,
-        query=query,
+        states=filters.states,
+        where=filters.where(now) & understood.where if understood else filters.where(now),
         before=cursor_read(before) if before else None,
         after=cursor_read(after) if after else None,
     )
@@ -83,13 +82,19 @@ def studies_listing(*, state: str, query: str, before: str, after: str) -> Listi
         newer=cursor_text(page.rows[0]) if page.newer and page.rows else "",
         older=cursor_text(page.rows[-1]) if page.older and page.rows else "",
         count=len(page.rows),
+        understood=understood.words if understood else "",
     )
 
 
 def _rows(page: StudyPage) -> list[Row]:
     moving = [study.pk for study in page.rows if study.state == StudyState.UPLOADING]
     running = uploads_running(moving) if moving else {}
-    return [Row(study, settles_at(study), running.get(study.pk)) for study in page.rows]
+    return [_row(study, running.get(study.pk)) for study in page.rows]
+
+
+def _row(study: Study, upload: UploadJob | None) -> Row:
+    settles = settles_at(study)
+    return Row(study, settles, upload, settles_words(study) if settles else "")
 
 
 def first_steps() -> dict[str, object]:
@@ -110,6 +115,7 @@ def study_view(study: Study, now: datetime) -> StudyView:
     """Everything that the study's page shows, in a fixed number of queries."""
     uploads = list(study_uploads(study.pk))
     settles = settles_at(study)
+    changed = study_changed_instances(study.pk)
     return StudyView(
         study=study,
         settles_at=settles,
@@ -119,4 +125,20 @@ def study_view(study: Study, now: datetime) -> StudyView:
         timeline=study_timeline(study, uploads, settles, now),
         can_retry=any(job.error_code and job.state in ("ready", "parked") for job in uploads),
         demonstration=any(job.vault.demonstration for job in uploads),
+        settles_words=settles_words(study) if settles else "",
+        trouble=_trouble(uploads),
+        lane=next((job.vault.lane for job in uploads if _waits_for_lane(job)), None),
+        changed=[list(versions) for _uid, versions in groupby(changed, lambda instance: instance.sop_instance_uid)],
+        patients=study_patients(study) if study.conflict else [],
     )
+
+
+def _trouble(uploads: list[UploadJob]) -> UploadJob | None:
+    """The upload whose fault is told first: one that was given up, else one that is tried again."""
+    failed = [job for job in uploads if job.error_code and job.state in (JobState.PARKED, JobState.READY)]
+    return min(failed, key=lambda job: job.state != JobState.PARKED, default=None)
+
+
+def _waits_for_lane(job: UploadJob) -> bool:
+    lane = job.vault.lane
+    return job.state == JobState.READY and (lane.held or lane.paused or lane.open_until is not None)

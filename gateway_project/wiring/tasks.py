@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from gateway_project.wiring import pipeline
-from studies.services import arrivals, ingress, silence, watch
+from studies.services import arrivals, ingress, pictures, silence, watch
 from uploads.services import delivery
 
 
@@ -42,3 +42,8 @@ def rollups_measure(now: datetime) -> None:
 def silence_watch(now: datetime) -> None:
     """Tells of sources that are silent against their usual week."""
     silence.silence_watch(now)
+
+
+def pictures_trim(now: datetime) -> None:
+    """Keeps the pages' pictures within their disk and age."""
+    pictures.pictures_trim()

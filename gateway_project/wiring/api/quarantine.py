@@ -16,8 +16,8 @@ from gateway_project.wiring.api.fields import Answer, Asked, Cursor, Nothing, Ro
 from gateway_project.wiring.problems import Refused
 from studies.dicom.spool import SpoolError
 from studies.errors import QuarantineError
+from studies.listing import quarantined_objects
 from studies.models import QuarantinedObject, QuarantineState
-from studies.search import quarantined_objects
 from studies.selectors import store_open
 from studies.services.accept import quarantine_accept
 from studies.services.quarantine import quarantine_discard

@@ -28,8 +28,8 @@ from gateway_project.wiring.api.fields import (
 )
 from gateway_project.wiring.api.uploads import AttemptAnswer, UploadAnswer
 from gateway_project.wiring.problems import Refused
+from studies.listing import StudySearch, studies_found, study_instances_page
 from studies.models import Instance, Series, Study, StudyState
-from studies.search import StudySearch, studies_found, study_instances_page
 from studies.selectors import settles_at, study_series
 from uploads.selectors import study_attempts, study_uploads
 

@@ -26,9 +26,9 @@ from gateway_project.wiring.api.fields import Answer, Moment
 from gateway_project.wiring.problems import PROBLEM_TYPE
 from gateway_project.wiring.status import STARTED_AT, HealthView, banner, instance_id
 from network.selectors import associations_live, local_aes_enabled
+from studies.listing import study_totals
 from studies.models import StudyState
 from studies.options import GIB
-from studies.search import study_totals
 from studies.selectors import store_root
 from uploads.selectors import vaults_enabled
 
