@@ -34,6 +34,7 @@ POSTGRES_OPTIONS = {
     "tcp_user_timeout": 60_000,
 }
 CONNECTION_SECONDS = 600
+REDIS_BROKER = "gateway_project.core.redis_broker.RedisBroker"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -94,7 +95,7 @@ def redis_url_check(url: str) -> str:
 
 def broker_settings(redis_url: str) -> dict[str, Any]:
     """Who carries the rings: Redis where there is one, else the database. A ring may be lost, work never is."""
-    return {"redis": redis_url} if redis_url else {"orm": "default"}
+    return {"broker_class": REDIS_BROKER} if redis_url else {"orm": "default"}
 
 
 def cache_settings(redis_url: str, *, directory: Path) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def study_query(text: str) -> Q:
 
     A UID may be that of the study, of one of its series or of one of its instances.
     """
-    text = text.strip()
+    text = _storable(text).strip()
     if UID_LIKE.fullmatch(text):
         return (
             Q(study_instance_uid=text)
@@ -219,6 +219,11 @@ def study_query(text: str) -> Q:
         if word:
             name &= Q(patient_name__icontains=word)
     return found | name if name else found
+
+
+def _storable(text: str) -> str:
+    """Without what no column of ours can hold, so that it is found nowhere: NUL, halves of surrogate pairs."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def _day(text: str) -> date | None:

@@ -13,6 +13,7 @@ from hypothesis import settings
 from tests.gateway_harness import Gateway, data_directory_prepare
 from tests.outside import dcmjs
 from tests.outside.npm import npm_missing
+from tests.servers import postgres, redis_server
 
 # What CI tries is the same for everybody; at home each run tries something new. The machines are shared: no deadlines.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -36,6 +37,8 @@ JUDGES: dict[str, Callable[[], str]] = {
     "dcmjs": partial(npm_missing, dcmjs.PACKAGE),
     "jose": partial(npm_missing, "jose"),
     "orthanc": orthanc_missing,
+    "postgres": postgres.missing,
+    "redis": redis_server.missing,
 }
 
 
