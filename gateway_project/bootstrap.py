@@ -126,9 +126,19 @@ def directory_private(path: Path) -> Path:
     return path
 
 
-def secret_key_read(data_dir: Path) -> str:
+def keys_directory(text: str) -> Path | None:
+    """The directory of the key files that several machines share, ours alone; None when each has its own."""
+    if not text:
+        return None
+    path = directory_private(Path(text).expanduser().resolve())
+    if path.stat().st_mode & 0o077:
+        raise SystemExit(f"{path} can be entered by others; run: chmod 700 {path}")
+    return path
+
+
+def secret_key_read(directory: Path) -> str:
     """The key that signs sessions and task payloads: made once, 0600, the same for every process of this gateway."""
-    path = directory_private(data_dir / "keys") / "django.key"
+    path = directory_private(directory) / "django.key"
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:

@@ -17,7 +17,8 @@ environ.Env.read_env(BASE_DIR / ".env")
 env = environ.Env()
 
 DATA_DIR = bootstrap.directory_private(Path(env.str("GATEWAY_DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve())
-SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(DATA_DIR)
+KEYS_DIR = bootstrap.keys_directory(env.str("GATEWAY_KEYS_DIR", ""))  # None: keys/ below the data directory
+SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(KEYS_DIR or DATA_DIR / "keys")
 DEBUG = False
 WEB_HTTPS = env.bool("GATEWAY_WEB__HTTPS", False)  # browsers reach us over TLS: a proxy of yours, or our own port
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.list("GATEWAY_WEB__ALLOWED_HOSTS", default=[])]

@@ -11,7 +11,16 @@ from django.http import HttpRequest
 
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
 from gateway_project.core.clock import database_now
-from gateway_project.core.models import Alert, AuditEvent, AuditEventType, AuditSeal, ConfigOverride, Lane, Lease
+from gateway_project.core.models import (
+    Alert,
+    AuditEvent,
+    AuditEventType,
+    AuditSeal,
+    ConfigOverride,
+    Lane,
+    Lease,
+    SharedMark,
+)
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
 from gateway_project.core.services.alerts import alert_acknowledge
@@ -110,6 +119,12 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
 @admin.register(Lease, site=site)
 class LeaseAdmin(ReadOnlyAdmin):
     list_display = ("name", "holder", "until")
+
+
+@admin.register(SharedMark, site=site)
+class SharedMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "made_by", "made_at")
+    fields = ("name", "made_by", "made_at")
 
 
 @admin.register(Group, site=site)

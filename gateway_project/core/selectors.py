@@ -13,7 +13,7 @@ from gateway_project.core.models import Alert, AuditEvent, Lane, Severity
 
 
 def rings_waiting(cluster: str) -> int:
-    """How many rings wait for a cluster, not counting those that a worker holds. Whatever the broker raises is raised."""
+    """How many rings wait for a cluster, not counting those that a worker holds; raises what the broker does."""
     return int(get_broker(cluster).queue_size())
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster for one run: made in a temporary directory, without fsync, gone with the process that made it."""
+"""A PostgreSQL server for one run: made in a temporary directory, without fsync, gone with who made it."""
 
 import atexit
 import os
@@ -72,7 +72,7 @@ class Postgres:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(parent, number=signal.SIGQUIT),
+                preexec_fn=lambda: die_with_parent(parent, number=signal.SIGQUIT),  # noqa: PLW1509 - as `make run` does
                 **self._as_user(),
             )
         give_up_at = time.monotonic() + START_SECONDS

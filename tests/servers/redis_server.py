@@ -42,7 +42,7 @@ class RedisServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(parent),
+                preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - as `make run` does
             )
         give_up_at = time.monotonic() + START_SECONDS
         while not self._answers():
