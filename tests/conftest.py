@@ -49,6 +49,31 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             (pytest.fail if os.environ.get("GATEWAY_CI") else pytest.skip)(f"{lacking} is not installed")
 
 
+ON_POSTGRES = os.environ.get("GATEWAY_TEST_DATABASE") == "postgres"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL only what works with the database in its own process: the rest would do the same as before."""
+    if ON_POSTGRES:
+        chosen = [item for item in items if uses_the_database(item) and (not is_slow(item) or soaking(config))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
+
+
+def uses_the_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures or item.get_closest_marker("django_db"))
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """What takes long for another reason than its database."""
+    return any(item.get_closest_marker(name) for name in ("browser", "dcmtk", "orthanc", "dcmjs", "jose"))
+
+
+def soaking(config: pytest.Config) -> bool:
+    return "not soak" not in str(config.getoption("markexpr"))
+
+
 @pytest.fixture(autouse=True)
 def settings_count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What receiving remembers of the settings for a fifth of a second, it forgets at once."""

@@ -10,7 +10,9 @@ import pytest
 from gateway_project.core import mounts
 from gateway_project.core.models import Alert
 from gateway_project.core.mounts import remote_file_system
-from gateway_project.wiring.file_systems import file_systems_judge
+from gateway_project.wiring import file_systems
+from gateway_project.wiring.file_systems import file_systems_judge, store_locks_check
+from gateway_project.wiring.locks import LocksRefusedError
 from network.dimse import statuses
 from studies.dicom.spool import Intake, SpoolError, Store
 from studies.services.receive import ReceiveError
@@ -51,6 +53,23 @@ torn line
 )
 def test_s15_network_file_system_is_told_by_the_table_of_mounts(path: str, kind: str) -> None:
     assert remote_file_system(Path(path), TABLE) == kind
+
+
+@pytest.mark.parametrize("option", ["nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock"])
+def test_s15_locks_that_other_machines_do_not_see_are_refused_where_there_may_be_others(
+    tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    settings.DATA_DIR = tmp_path / "data"
+    table = tmp_path / "mounts"
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    table.write_text(f"/dev/sda1 / ext4 rw 0 0\nnas:/export {tmp_path} nfs4 rw,{option},vers=4.2 0 0\n")
+    monkeypatch.setattr(file_systems, "database_is_shared", lambda: False)
+    store_locks_check()
+    monkeypatch.setattr(file_systems, "database_is_shared", lambda: True)
+    with pytest.raises(LocksRefusedError, match=option):
+        store_locks_check()
+    table.write_text(f"/dev/sda1 / ext4 rw 0 0\nnas:/export {tmp_path} nfs4 rw,local_lock=none,vers=4.2 0 0\n")
+    store_locks_check()
 
 
 @pytest.mark.django_db

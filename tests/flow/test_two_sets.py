@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.dicom_samples import dataset_of
-from tests.flow.two_sets import SPOOL, Sets
+from tests.flow.two_sets import SPOOL, Prepared, Sets
 from tests.gateway_harness import Gateway, wait_until
 from tests.servers.postgres import Postgres
 from tests.servers.redis_server import RedisServer
 
-pytestmark = [pytest.mark.postgres, pytest.mark.redis, pytest.mark.dcmtk, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.redis,
+    pytest.mark.dcmtk,
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("two_sets"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +35,14 @@ def redis_server() -> Iterator[RedisServer]:
     server.remove()
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis_server: RedisServer) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("prepared") / "sets", postgres, redis_server)
+
+
 @pytest.fixture
-def sets(tmp_path: Path, postgres: Postgres, redis_server: RedisServer) -> Iterator[Sets]:
-    made = Sets(tmp_path, postgres, redis_server, database=f"sets_{tmp_path.name[-20:]}")
+def sets(tmp_path: Path, prepared: Prepared) -> Iterator[Sets]:
+    made = prepared.copy(tmp_path / "sets")
     yield made
     made.end()
 
@@ -84,6 +95,7 @@ def test_redis_may_be_lost_and_comes_back_empty(sets: Sets, tmp_path: Path, redi
     all_came_home_once(sets, tmp_path / "opened")
 
 
+@pytest.mark.soak
 def test_postgres_may_be_restarted(sets: Sets, tmp_path: Path, postgres: Postgres) -> None:
     sets.start(sets.first)
     sets.send(sets.first, sets.study(tmp_path / "before", patient_id="B")).told()
@@ -95,6 +107,7 @@ def test_postgres_may_be_restarted(sets: Sets, tmp_path: Path, postgres: Postgre
     all_came_home_once(sets, tmp_path / "opened")
 
 
+@pytest.mark.soak
 def test_a_session_counts_on_every_machine(sets: Sets) -> None:
     for gateway in sets.both:
         sets.start(gateway)
@@ -133,14 +146,30 @@ def test_a_machine_without_the_others_keys_or_store_is_refused(sets: Sets, tmp_p
         same = {"settings-key": ["django.key", "identity.pem"], "identity": ["django.key", "config.key"]}[name]
         (tmp_path / "other").mkdir(mode=0o700)
         for file in same:
-            (tmp_path / "other" / file).write_bytes((tmp_path / "keys" / file).read_bytes())
+            (tmp_path / "other" / file).write_bytes((sets.keys / file).read_bytes())
             (tmp_path / "other" / file).chmod(0o600)
-    for command in (["rungateway"], ["runlisteners"], ["runworkers"]):
-        done = sets.second.manage(*command, **strange)
+    commands = ["rungateway", "runlisteners", "runworkers"] if name == "store" else ["runworkers"]
+    for command in commands:
+        done = sets.second.manage(command, **strange)
         assert done.returncode != 0
         assert "on its database" in done.stderr
     told = sets.second.manage("sharedmarks", **strange)
     assert told.returncode != 0
     assert [line.split()[0] for line in told.stdout.splitlines() if "another" in line] == [name]
-    assert sets.second.manage("sharedmarks", "--replace", name, **strange).returncode == 0
-    assert sets.first.manage("sharedmarks").returncode != 0
+    if name == "identity":
+        assert sets.second.manage("sharedmarks", "--replace", name, **strange).returncode == 0
+        assert sets.first.manage("sharedmarks").returncode != 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_sets_are_killed_again_and_again_under_load(sets: Sets, tmp_path: Path) -> None:
+    """Twenty deaths in turns, the other set starting again meanwhile."""
+    for gateway in sets.both:
+        sets.start(gateway)
+    wait_until(sets.leader, what="one of them to lead")
+    for number in range(20):
+        victim, survivor = sets.both[number % 2], sets.both[1 - number % 2]
+        killed_in_mid_load(sets, tmp_path / f"round{number}", victim, survivor, count=30 + 17 * (number % 5))
+        sets.start(victim)
+    all_came_home_once(sets, tmp_path / "opened")

@@ -1,6 +1,8 @@
 """Two sets of processes, each with its own data directory, on one PostgreSQL, one Redis and one store."""
 
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,36 +21,55 @@ RUNNING = "SELECT count(*) FROM uploads_uploadjob WHERE state = 'running'"
 OPEN = "SELECT count(*) FROM studies_study WHERE state <> 'uploaded'"
 
 
+def environment(folder: Path, database: str, redis: RedisServer) -> dict[str, str]:
+    """What the sets have in common."""
+    return {
+        "DATABASE_URL": database,
+        "REDIS_URL": redis.url,
+        "GATEWAY_STORAGE__ROOT": str(folder / "store"),
+        "GATEWAY_KEYS_DIR": str(folder / "keys"),
+        "GATEWAY_SETTLING__SCAN_SECONDS": "1",
+        "GATEWAY_SETTLING__INACTIVITY_SECONDS": "1",
+        "GATEWAY_QUEUE__LEASE_SECONDS": "5",
+    }
+
+
+class Prepared:
+    """Two data directories, a store, keys and a database as the first start of each set leaves them, to be copied."""
+
+    database = "prepared"
+
+    def __init__(self, folder: Path, postgres: Postgres, redis: RedisServer) -> None:
+        self.folder, self.postgres, self.redis = folder, postgres, redis
+        common = environment(folder, postgres.create(self.database), redis)
+        for name in ("first", "second"):
+            data = folder / name / "data"
+            data.mkdir(mode=0o700, parents=True)
+            done = Gateway(data, **common).code(PREPARE)
+            assert done.returncode == 0, done.stderr
+
+    def copy(self, folder: Path) -> "Sets":
+        shutil.copytree(self.folder, folder)
+        database = self.postgres.create(f"sets_{secrets.token_hex(6)}", template=self.database)
+        return Sets(folder, environment(folder, database, self.redis))
+
+
 class Sets:
     """`first` and `second`; the demonstration vault is the first's, in a process that outlives it."""
 
-    def __init__(self, folder: Path, postgres: Postgres, redis: RedisServer, *, database: str) -> None:
-        common = {
-            "DATABASE_URL": postgres.create(database),
-            "REDIS_URL": redis.url,
-            "GATEWAY_STORAGE__ROOT": str(folder / "store"),
-            "GATEWAY_KEYS_DIR": str(folder / "keys"),
-            "GATEWAY_SETTLING__SCAN_SECONDS": "1",
-            "GATEWAY_SETTLING__INACTIVITY_SECONDS": "1",
-            "GATEWAY_QUEUE__LEASE_SECONDS": "5",
-        }
-        self.first = self._made(folder / "first" / "data", common)
-        self.second = self._made(folder / "second" / "data", common)
-        self.vault = self.first.start_vault()
+    def __init__(self, folder: Path, common: dict[str, str]) -> None:
+        self.keys = folder / "keys"
+        self.first = Gateway(folder / "first" / "data", **common)
+        self.second = Gateway(folder / "second" / "data", **common)
         self.both = (self.first, self.second)
+        self.vault: subprocess.Popen[bytes] | None = None
         self.promised: set[str] = set()
         self.files: dict[str, Path] = {}
 
-    @staticmethod
-    def _made(data: Path, common: dict[str, str]) -> Gateway:
-        data.mkdir(mode=0o700, parents=True)
-        gateway = Gateway(data, **common)
-        done = gateway.code(PREPARE)
-        assert done.returncode == 0, done.stderr
-        return gateway
-
     def start(self, gateway: Gateway) -> list[subprocess.Popen[bytes]]:
         """Listeners, workers and web of one set."""
+        if self.vault is None:
+            self.vault = self.first.start_vault()
         web = ("-m", "gunicorn", "gateway_project.wsgi:application", "-k", "gthread", "--no-control-socket")
         return [
             gateway.start_listeners(),
