@@ -72,7 +72,7 @@ def quarantine_take(
         row.save()
         audit_record(
             AuditEventType.DATA_IMPORT,
-            actor=f"ae:{row.source_ae_title}",
+            actor=f"ae:{_printable(origin.source_ae_title[:16])}",
             subject=f"quarantine:{row.pk}",
             detail={"code": code, "bytes": size_bytes, "kept": row.kept},
             outcome="refused",

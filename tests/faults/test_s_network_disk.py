@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway_project.core import mounts
+from gateway_project.core.machine import machine_key
 from gateway_project.core.models import Alert
 from gateway_project.core.mounts import remote_file_system
 from gateway_project.wiring import file_systems
@@ -83,7 +84,7 @@ def test_s15_warned_of_once_at_the_start_and_healed_after_the_move(
     for _start in range(3):
         assert "data directory (nfs4) and the object store (nfs4)" in file_systems_judge()
     alert = Alert.objects.get(healed_at=None)
-    assert (alert.key, alert.code) == ("file-system", "file-system-remote")
+    assert (alert.key, alert.code) == (machine_key("file-system"), "file-system-remote")
     assert [record.message for record in caplog.records].count("state lies on a network file system") == 1
     table.write_text("/dev/sda1 / ext4 rw 0 0\n")
     assert file_systems_judge() == ""
