@@ -36,6 +36,7 @@ JUDGES: dict[str, Callable[[], str]] = {
     "browser": partial(program_missing, "chromium"),
     "dcmjs": partial(npm_missing, dcmjs.PACKAGE),
     "jose": partial(npm_missing, "jose"),
+    "axe": partial(npm_missing, "axe-core"),
     "orthanc": orthanc_missing,
     "postgres": postgres.missing,
     "redis": redis_server.missing,
