@@ -14,6 +14,7 @@ import pysqlite3
 from benchmarks.gateway import GatewayReceiver, gateway_running
 from benchmarks.receive import LoadRun, loads, warm_up
 from benchmarks.report import Clock, Row, TableRow, tell
+from studies.folding import folded, folded_ids
 
 STUDIES, SERIES, INSTANCES = 10_000, 4, 25  # of each one above
 EMPTY = "gateway, empty index"
@@ -144,6 +145,8 @@ class Seed:
                 "created_at": moment,
                 "open_since": None,
                 "received_at": moment,
+                "folded_name": folded(f"Seeded^Number {number}"),
+                "folded_ids": folded_ids(f"SEED{number // 3:06d}", f"A{number:08d}"),
             }
 
     def _series_rows(self) -> Iterator[Values]:

@@ -17,6 +17,7 @@ from django.db import connection, models
 from django.utils.timezone import now
 
 from benchmarks.index import INSTANCES, SERIES, Seed, Values
+from studies.folding import folded
 from studies.models import StudyState
 
 # fmt: off
@@ -121,7 +122,7 @@ class Hospital(Seed):
         for number, row in enumerate(self._study_rows()):
             state = self._state(number)
             name = f"{FAMILIES[number * 7 % len(FAMILIES)]}^{GIVEN[number * 11 % len(GIVEN)]}"
-            row |= {"state": state, "patient_name": name, "conflict": False}
+            row |= {"state": state, "patient_name": name, "folded_name": folded(name), "conflict": False}
             row["reason"] = FAULT["error_words"] if state.startswith("failed") else ""
             row["open_since"] = row["received_at"] if state == StudyState.RECEIVING else None
             yield row

@@ -1,8 +1,14 @@
 """Studies, series and instances as received, the revisions in which they travel, and what was not taken in."""
 
+from typing import Any
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.timezone import now
+
+from studies.folding import folded, folded_ids
+
+FOLDED_NAME_MAX, FOLDED_IDS_MAX = 1000, 600
 
 
 class StudyState(models.TextChoices):
@@ -60,6 +66,9 @@ class Study(models.Model):
     created_at = models.DateTimeField(default=now)
     open_since = models.DateTimeField(null=True, blank=True, help_text="First instance that is in no revision yet.")
     received_at = models.DateTimeField(default=now, help_text="Latest instance.")
+    # what a search compares: databases differ in what they take for the same letter
+    folded_name = models.CharField(max_length=FOLDED_NAME_MAX, blank=True, default="", editable=False)
+    folded_ids = models.CharField(max_length=FOLDED_IDS_MAX, blank=True, default="", editable=False)
 
     class Meta:
         verbose_name_plural = "studies"
@@ -85,6 +94,15 @@ class Study(models.Model):
 
     def __str__(self) -> str:
         return f"study {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """What a search compares follows what it is made of."""
+        self.folded_name = folded(self.patient_name)[:FOLDED_NAME_MAX]
+        self.folded_ids = folded_ids(self.patient_id, self.accession_number)[:FOLDED_IDS_MAX]
+        names = kwargs.get("update_fields")
+        if names is not None and not {"patient_name", "patient_id", "accession_number"}.isdisjoint(names):
+            kwargs["update_fields"] = {*names, "folded_name", "folded_ids"}
+        super().save(*args, **kwargs)
 
 
 class Series(models.Model):

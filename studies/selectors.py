@@ -13,6 +13,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 
 from gateway_project.core.options import option
 from studies.dicom.spool import Store
+from studies.folding import folded, folded_id
 from studies.models import Instance, Series, Study, StudyRevision, StudyState
 from studies.policies import source_policies
 
@@ -209,7 +210,7 @@ def study_query(text: str) -> Q:
             | Q(patient_id=text)
             | Q(accession_number=text)
         )
-    found = Q(patient_id__iexact=text) | Q(accession_number__iexact=text)
+    found = Q(folded_ids__contains=folded_id(text)) if text else Q()
     found |= Q(study_id=text) | Q(study_instance_uid=text)
     day = _day(text)
     if day is not None:
@@ -217,7 +218,7 @@ def study_query(text: str) -> Q:
     name = Q()
     for word in re.split(r"[\s,^]+", text):
         if word:
-            name &= Q(patient_name__icontains=word)
+            name &= Q(folded_name__contains=folded(word))
     return found | name if name else found
 
 

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from gateway_project.core.machine import machine_key
 from gateway_project.core.models import Alert, AuditEvent
 from network.dimse.access import KnownPeer, networks_parse
 from network.dimse.control import ControlServer
@@ -16,7 +17,6 @@ from network.dimse.floods import Refusal
 from network.models import AssociationRecord, LocalAE, RemoteAE
 from network.selectors import associations_live, control_path
 from network.services.access import RefusalLog, identity_alerts_heal, limits_current, policy_current
-from gateway_project.core.machine import machine_key
 from network.services.endpoints import Wanted, endpoint_save, endpoints_judge, endpoints_seed, endpoints_wanted
 from tests.network.certificates import issue
 
