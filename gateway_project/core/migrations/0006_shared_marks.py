@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('core', '0002_lane_waits'),
+        ('core', '0005_audit_filters'),
     ]
 
     operations = [

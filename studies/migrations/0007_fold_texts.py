@@ -20,7 +20,7 @@ def fold(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('studies', '0004_folded_texts'),
+        ('studies', '0006_folded_texts'),
     ]
 
     operations = [
