@@ -17,7 +17,8 @@ environ.Env.read_env(BASE_DIR / ".env")
 env = environ.Env()
 
 DATA_DIR = bootstrap.directory_private(Path(env.str("GATEWAY_DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve())
-SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(DATA_DIR)
+KEYS_DIR = bootstrap.keys_directory(env.str("GATEWAY_KEYS_DIR", ""))  # None: keys/ below the data directory
+SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(KEYS_DIR or DATA_DIR / "keys")
 DEBUG = False
 WEB_HTTPS = env.bool("GATEWAY_WEB__HTTPS", False)  # browsers reach us over TLS: a proxy of yours, or our own port
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.list("GATEWAY_WEB__ALLOWED_HOSTS", default=[])]
@@ -75,24 +76,21 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}")}
-DATABASES["default"]["ATOMIC_REQUESTS"] = False  # a GET must never take SQLite's write lock
-if "sqlite" in DATABASES["default"]["ENGINE"]:
-    DATABASES["default"]["OPTIONS"] = {
-        "timeout": 20,
-        "transaction_mode": "IMMEDIATE",
-        "init_command": f"PRAGMA journal_mode={JOURNAL_MODE};PRAGMA synchronous=FULL;"
-        "PRAGMA journal_size_limit=67108864;PRAGMA cache_size=-20000;",
-    }
+DATABASES = {
+    "default": bootstrap.database_settings(
+        env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}"), journal_mode=JOURNAL_MODE
+    )
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": DATA_DIR / "cache"}}
+REDIS_URL = bootstrap.redis_url_check(env.str("REDIS_URL", ""))
+CACHES = {"default": bootstrap.cache_settings(REDIS_URL, directory=DATA_DIR / "cache")}
 
 # django-q2 is only the bell; the truth is in our job rows (docs/decisions/0002-rows-and-bell.md).
 DRAIN_SECONDS = 60
 TASK_SECONDS = 86_400  # one ring: a drain's minute and the job under way at its end
 Q_CLUSTER: dict[str, Any] = {
     "name": "gateway",
-    "orm": "default",
+    **bootstrap.broker_settings(REDIS_URL),
     "workers": 1,
     "queue_limit": 1,
     "bulk": 1,

@@ -52,7 +52,7 @@ class SeriesAdmin(ReadOnlyAdmin):
     list_display = ("id", "study", "modality", "series_number", "instance_count", "size_bytes", "created_at")
     list_select_related = ("study",)
     list_filter = ("modality",)
-    search_fields = ("=series_instance_uid",)
+    search_fields = ("series_instance_uid__exact",)
     raw_id_fields = ("study",)
     ordering = ("-id",)
 
@@ -91,7 +91,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("study", "series")
     list_filter = ("current",)
-    search_fields = ("=sop_instance_uid",)
+    search_fields = ("sop_instance_uid__exact",)  # a million rows: only what an index answers
     ordering = ("-id",)
 
 

@@ -71,6 +71,7 @@ class Study(models.Model):
     created_at = models.DateTimeField(default=now)
     open_since = models.DateTimeField(null=True, blank=True, help_text="First instance that is in no revision yet.")
     received_at = models.DateTimeField(default=now, help_text="Latest instance.")
+    # what a search compares: databases differ in what they take for the same letter
 
     class Meta:
         verbose_name_plural = "studies"
@@ -100,6 +101,9 @@ class Study(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """The folded name follows the name, whoever writes it."""
         self.patient_name_folded = name_fold(self.patient_name)[:324]
+        names = kwargs.get("update_fields")
+        if names is not None and "patient_name" in names:
+            kwargs["update_fields"] = {*names, "patient_name_folded"}
         super().save(*args, **kwargs)
 
 

@@ -61,7 +61,8 @@ class Understood:
 
 def search_read(text: str, *, today: date) -> Understood:
     """Never fails: what is nothing else is taken for words of a name, an ID or an accession number."""
-    text = " ".join(text.replace("\0", " ").split())
+    storable = text.replace("\0", " ").encode("utf-8", "ignore").decode()  # PostgreSQL has no place for the rest
+    text = " ".join(storable.split())
     if UID_LIKE.fullmatch(text) and _span(text) is None:
         return Understood(_uid(text), "the UID of a study, of a series or of an object; or an ID")
     span, rest = _span_taken(text, today)

@@ -23,6 +23,7 @@ from gateway_project.core.models import (
     Lane,
     Lease,
     RollupMark,
+    SharedMark,
 )
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
@@ -162,6 +163,12 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 @admin.register(Lease, site=site)
 class LeaseAdmin(ReadOnlyAdmin):
     list_display = ("name", "holder", "until")
+
+
+@admin.register(SharedMark, site=site)
+class SharedMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "made_by", "made_at")
+    fields = ("name", "made_by", "made_at")
 
 
 @admin.register(Group, site=site)

@@ -300,6 +300,18 @@ class ConfigOverride(models.Model):
         return self.key
 
 
+class SharedMark(models.Model):
+    """By what a set of processes is known to have the same keys and store as the others on this database."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    mark = models.TextField(editable=False)
+    made_by = models.CharField(max_length=80, help_text="The set of processes that was there first.")
+    made_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ConfigVersion(models.Model):
     """One row that every process polls: its number grows with each change of an override."""
 

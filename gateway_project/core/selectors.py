@@ -27,7 +27,7 @@ from gateway_project.core.queues import Queue
 
 
 def rings_waiting(cluster: str) -> int:
-    """How many rings wait for a cluster, not counting those that a worker holds."""
+    """How many rings wait for a cluster, not counting those that a worker holds; raises what the broker does."""
     return int(get_broker(cluster).queue_size())
 
 
@@ -37,6 +37,8 @@ def rings_stuck(now: datetime, *, older_seconds: float) -> QuerySet[Any]:
     Handed to a worker longer ago than that (the broker then set their lock to that moment plus `retry`), or waiting for
     as long for a cluster that does not run. A ring that waits bears the moment of its making, by its maker's
     clock, which may be ahead of ours: hence the margin. What was handed out still longer ago is handed out again.
+    With Redis as the broker these are what the database carried before: Redis itself keeps no ring that was taken, and
+    of those that wait never more than the bell allows.
     """
     retry = timedelta(seconds=cast("float", settings.Q_CLUSTER["retry"]))
     older = timedelta(seconds=older_seconds)

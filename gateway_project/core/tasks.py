@@ -14,6 +14,7 @@ from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault, LaneWaitsError, LeaseLostError, StopAskedError
 from gateway_project.core.log_files import directory_probe
 from gateway_project.core.logs import correlation_new
+from gateway_project.core.machine import machine_key, machine_words
 from gateway_project.core.models import AlertNotice, JobState, LeasedJob
 from gateway_project.core.processes import stopping
 from gateway_project.core.queues import REGISTRY, Queue
@@ -125,13 +126,13 @@ def logs_watch(_now: datetime) -> None:
     """Opens an alert while log lines are lost, heals it when they can be written. Nothing else stops for their sake."""
     reason = directory_probe(settings.DATA_DIR / "logs")
     if not reason:
-        alert_heal(ALERT_LOGS)
+        alert_heal(machine_key(ALERT_LOGS))
         return
     words = (
         f"The log directory cannot be written to ({reason}), so log lines are lost; receiving and sending go on. "
         "Make room there, or mend its mount and rights."
     )
-    alert_open(ALERT_LOGS, code="logs-unwritable", words=words)
+    alert_open(machine_key(ALERT_LOGS), code="logs-unwritable", words=machine_words(words))
 
 
 def notices_write(now: datetime) -> None:

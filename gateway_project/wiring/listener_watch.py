@@ -10,13 +10,19 @@ from typing import Any
 from django.db import close_old_connections, connection
 from django.utils.timezone import now
 
+from gateway_project.core.machine import database_is_shared
 from gateway_project.wiring.setup import administrator_exists
 from network.dimse.acceptor import Acceptor
 from network.dimse.control import ControlServer
 from network.dimse.floods import Refusal
 from network.selectors import control_path
 from network.services.access import RefusalLog, identity_alerts_heal, limits_current, policy_current
-from network.services.endpoints import endpoints_judge, endpoints_seed, endpoints_wanted
+from network.services.endpoints import (
+    endpoints_judge,
+    endpoints_of_options,
+    endpoints_seed,
+    endpoints_wanted,
+)
 
 logger = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
@@ -33,6 +39,7 @@ class ListenerWatch:
         self._acceptor = acceptor
         self._over = threading.Event()
         self._refusals = RefusalLog()
+        self._seeded: dict[str, dict[str, object]] = {}
         self._refused: Counter[str] = Counter()
         self._is_restricted = True
         self._thread = threading.Thread(target=self._run, name="listener watch", daemon=True)
@@ -73,7 +80,10 @@ class ListenerWatch:
         if self._is_restricted and administrator_exists():
             self._is_restricted = False
             logger.info("set-up is finished, listening as configured")
-        endpoints_seed()
+        options = endpoints_of_options()
+        if options != self._seeded or not database_is_shared():  # other machines may have options of their own
+            endpoints_seed()
+            self._seeded = options
         wanted = endpoints_wanted(loopback_only=self._is_restricted)
         self._acceptor.rules_set(policy=policy_current(), limits=limits_current())
         self._acceptor.endpoints_set(wanted.endpoints)

@@ -12,13 +12,17 @@ from django.core.management import call_command
 from django.db import DatabaseError
 
 from gateway_project import __version__
+from gateway_project.core.machine import database_is_shared, machine_name
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
-from gateway_project.core.schema import schema_check
+from gateway_project.core.schema import database_alone, schema_check
 from gateway_project.core.services.audit import audit_record
+from gateway_project.core.shared import shared_check
 from gateway_project.wiring.demonstration import Demonstration, demonstration_prepare, demonstration_wanted
+from gateway_project.wiring.file_systems import store_locks_check
 from studies.selectors import store_open
 from uploads.services.identity import identity_ensure
+from uploads.services.staging import staging_sweep
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +44,21 @@ class Service:
 def gateway_prepare() -> Demonstration | None:
     """Makes what is missing; seconds on the first start, well under one afterwards. May be killed and repeated."""
     data_directory_check()
-    database_upgrade()
     static_collect()
-    store_open()
-    identity_ensure()
-    places = demonstration_prepare()
-    audit_record(
-        AuditEventType.APPLICATION_ACTIVITY, actor="process:gateway", subject="gateway", detail={"action": "start"}
-    )
+    with database_alone():
+        database_upgrade()
+        store_locks_check()
+        shared_check()
+        store_open()
+        identity_ensure()
+        places = demonstration_prepare()
+        staging_sweep()
+        audit_record(
+            AuditEventType.APPLICATION_ACTIVITY,
+            actor="process:gateway",
+            subject="gateway",
+            detail={"action": "start"} | ({"machine": machine_name()} if database_is_shared() else {}),
+        )
     return places
 
 
@@ -71,6 +82,11 @@ def database_upgrade() -> None:
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as error:
+        if database_is_shared():
+            raise PrepareError(
+                f"The database could not be brought up to date ({type(error).__name__}). Nothing of the step that "
+                "failed is kept. See that DATABASE_URL is right and its user may make tables, then start again."
+            ) from error
         raise PrepareError(
             f"The database could not be brought up to date ({type(error).__name__}). Nothing of the step that failed "
             "is kept. Make room on its disk, see that nothing else uses it, then start again."

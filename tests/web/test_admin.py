@@ -23,6 +23,7 @@ from gateway_project.core.models import (
     Lane,
     Lease,
     RollupMark,
+    SharedMark,
 )
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
@@ -70,6 +71,7 @@ def fill(rows: int) -> None:
         event = AuditEvent.objects.create(event="Query", actor="user:x", subject=f"study:{n}")
         AuditSeal.objects.create(sequence=n, event=event, hash="0" * 64)
         ConfigOverride.objects.create(key=f"SECTION.KEY{n}", value="MARK-unknown-option", updated_by="user:x")
+        SharedMark.objects.create(name=f"thing{n}", mark="MARK-shared", made_by="host-1")
         Lease.objects.create(name=f"lease{n}", holder="x", until=study.received_at)
         SourcePolicy.objects.create(calling_ae_title=f"POLICY_{n}")
         QuarantinedObject.objects.create(sha256=f"{n:064d}", size_bytes=1, code="c", reason="r")
