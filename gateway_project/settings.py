@@ -20,6 +20,9 @@ DATA_DIR = bootstrap.directory_private(Path(env.str("GATEWAY_DATA_DIR", str(BASE
 SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(DATA_DIR)
 DEBUG = False
 WEB_HTTPS = env.bool("GATEWAY_WEB__HTTPS", False)  # browsers reach us over TLS: a proxy of yours, or our own port
+WEB_TRUSTED_PROXIES = bootstrap.networks_read(
+    env.list("GATEWAY_WEB__TRUSTED_PROXIES", default=[]), variable="GATEWAY_WEB__TRUSTED_PROXIES"
+)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.list("GATEWAY_WEB__ALLOWED_HOSTS", default=[])]
 
 INSTALLED_APPS = [
@@ -43,6 +46,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "gateway_project.core.middleware.CorrelationMiddleware",
+    "gateway_project.wiring.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -114,15 +118,20 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+PASSWORD_RESET_TIMEOUT = 24 * 3600  # of the one-time links that administrators make
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "studies"
 LOGOUT_REDIRECT_URL = "login"
-SESSION_COOKIE_AGE = 8 * 3600
+SESSION_ENGINE = "gateway_project.core.sessions"
+SESSION_COOKIE_AGE = 8 * 3600  # until someone is logged in; then WEB.SESSION_HOURS
 SESSION_COOKIE_NAME = "gateway_session"
 CSRF_COOKIE_NAME = "gateway_csrf"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = WEB_HTTPS
 CSRF_COOKIE_HTTPONLY = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576  # of a form; what is larger comes to DICOMweb, which streams it
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
 SECURE_HSTS_SECONDS = 31_536_000 if WEB_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = WEB_HTTPS
 SECURE_REFERRER_POLICY = "same-origin"  # "no-referrer" makes Chromium send Origin: null, which CSRF refuses

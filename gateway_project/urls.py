@@ -15,6 +15,7 @@ urlpatterns = [
     path("", include(f"{PAGES}.custody")),
     path("", include(f"{PAGES}.actions")),
     path("", include(f"{PAGES}.account")),
+    path("", include(f"{PAGES}.own_account")),
     path("health", status.HealthView.as_view(), name="health"),
     path("version", status.VersionView.as_view(), name="version"),
     path("admin/", site.urls),

@@ -1,4 +1,4 @@
-"""The admin's study list with what only the pipeline can do: settle now, retry."""
+"""The admin's study list with what only the pipeline can do: settle now, retry; and the accounts."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -6,7 +6,10 @@ from django.http import HttpRequest
 
 from gateway_project.core.admin_site import site
 from gateway_project.core.roles import actor_of
-from gateway_project.wiring import pipeline
+from gateway_project.wiring import (
+    account_admin,  # noqa: F401 - registers accounts
+    pipeline,
+)
 from gateway_project.wiring.words import count_words
 from studies.admin import StudyAdmin
 from studies.models import Study

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from gateway_project.core.models import WebSession
 from gateway_project.wiring import pipeline
 from studies.services import ingress, watch
 
@@ -24,3 +25,8 @@ def spool_watch(now: datetime) -> None:
 def ingress_watch(now: datetime) -> None:
     """Tells of an ingress filter setting that cannot be used."""
     ingress.ingress_watch(now)
+
+
+def sessions_clear(now: datetime) -> None:
+    """Removes sessions that let nobody in any more."""
+    WebSession.objects.filter(expire_date__lt=now).delete()
