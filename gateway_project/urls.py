@@ -16,6 +16,7 @@ urlpatterns = [
     path("", include(f"{PAGES}.actions")),
     path("", include(f"{PAGES}.account")),
     path("", include(f"{PAGES}.own_account")),
+    path("", include(f"{PAGES}.help")),
     path("health", status.HealthView.as_view(), name="health"),
     path("version", status.VersionView.as_view(), name="version"),
     path("admin/", site.urls),

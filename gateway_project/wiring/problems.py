@@ -12,6 +12,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from gateway_project.core.logs import correlation_get
+from gateway_project.wiring.explain.catalogue import help_address
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,12 @@ DRF_CODES = {
 
 
 def problem(status: int, *, code: str, title: str = "", detail: str = "", **extra: Any) -> JsonResponse:
-    """One answer of `application/problem+json`. Everything given here is shown to strangers."""
+    """One answer of `application/problem+json`; `type` leads to where its code is explained.
+
+    Everything given here is shown to strangers.
+    """
     body = {
-        "type": "about:blank",
+        "type": help_address(code) or "about:blank",
         "title": title or http.HTTPStatus(status).phrase,
         "status": status,
         "code": code,
