@@ -11,7 +11,7 @@ from django.shortcuts import render
 from gateway_project.core.options import option
 from gateway_project.core.sessions import ADDRESS, BEGUN, BROWSER, SLID
 from gateway_project.wiring.addresses import PROXIED, browser_words, client_address, is_trusted
-from gateway_project.wiring.problems import problem
+from gateway_project.wiring.problems import PROGRAM_PATHS, problem
 from gateway_project.wiring.setup import administrator_exists, request_is_local
 
 OPEN_PATHS = ("/health", "/version")  # they judge for themselves, and answer while the database does not
@@ -45,6 +45,29 @@ class SetupMiddleware:
         response = render(request, "setup/waiting.html", status=403)
         response["Cache-Control"] = "no-store"
         return response
+
+
+class MethodMiddleware:
+    """Pages are got and posted to; only programs' addresses know other methods, and judge those for themselves.
+
+    TRACE and whatever is no method at all are answered by nobody. No header can turn one method into another.
+    """
+
+    PAGES = ("GET", "HEAD", "POST")
+    PROGRAMS = (*PAGES, "PUT", "PATCH", "DELETE", "OPTIONS")
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        known = self.PROGRAMS if request.path_info.startswith(PROGRAM_PATHS) else self.PAGES
+        if request.method not in known:
+            answer = problem(
+                405, code="method-not-allowed", detail="This address does not answer that method.", allowed=list(known)
+            )
+            answer["Allow"] = ", ".join(known)
+            return answer
+        return self.get_response(request)
 
 
 class ProxyMiddleware:

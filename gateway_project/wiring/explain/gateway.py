@@ -42,7 +42,7 @@ SETTINGS = Area(
         E("secret-undecryptable", "A stored secret cannot be read",
           "The key file is another one than when it was entered, as after half a restore.",
           "Restore keys/ from the same backup as the database, or enter the secret again."),
-        E("secret-key-missing", "The key of the secrets is missing", "keys/ was not restored with the database.",
+        E("secret-key-missing", "The key of the secrets is missing", "The folder keys/ was not restored with the database.",
           "Restore it. A new one would make every stored secret unreadable."),
         E("secret-key-exposed", "Others may read the key of the secrets", "Its mode is wider than 0600.",
           "Run chmod 600 on the file the words name."),
