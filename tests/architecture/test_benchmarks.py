@@ -48,6 +48,9 @@ WAIT = r"p50 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms \(n=%s\)"
 GROWTH = r"[\d.]+ s, [\d.]+ MB/s; memory at most (\w+ \+[\d.]+(, )?){6} MiB"
 HELD = r"resident [\d.]+ > [\d.]+ > [\d.]+ MiB, descriptors (\d+ > ){2}\d+ \(start, middle, end\)"
 TIMED = [
+    ("send 8 x 526 kB CT", "DCMTK storescu"),
+    ("send 20 x 8 kB small", "DCMTK storescu"),
+    ("send 5 x 8 kB small, receiver as installed", "pynetdicom"),
     ("receive 8 x 526 kB CT, tuned sender", "Orthanc"),
     ("receive 8 x 526 kB CT, tuned sender", "DCMTK storescp"),
     ("receive 20 x 8 kB small, tuned sender", "Orthanc"),

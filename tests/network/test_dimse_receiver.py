@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from network.dimse.requestor import association
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from network.dimse import scu, statuses
@@ -12,7 +13,6 @@ from network.dimse.contexts import VERIFICATION
 from network.dimse.errors import AssociationError, ConfigurationError
 from network.dimse.ports import StoreResult
 from network.dimse.receiver import ReceiverConfig
-from network.dimse.requestor import association
 from tests.network.dimse_fixtures import (
     CT_IMAGE,
     FakePort,
