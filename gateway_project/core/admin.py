@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from gateway_project.core.admin_site import ReadOnlyAdmin, site
+from gateway_project.core.admin_site import ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.clock import database_now
 from gateway_project.core.models import (
     Alert,
@@ -74,6 +74,7 @@ class OpenFilter(admin.SimpleListFilter):
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ("words", "severity", "code", "count", "opened_at", "acknowledged_by", "healed_at")
     list_filter = (OpenFilter, "severity")
+    date_hierarchy = "opened_at"
     search_fields = ("key", "code", "words")
     ordering = ("-opened_at", "-pk")
     actions = ("acknowledge",)
@@ -85,17 +86,27 @@ class AlertAdmin(ReadOnlyAdmin):
         self.message_user(request, "Acknowledged. An alert stays open until it is healed.", messages.SUCCESS)
 
 
+class OutcomeFilter(ChoiceFilter):
+    title, parameter_name, field = "outcome", "outcome", "outcome"
+    values = (("success", "success"), ("failure", "failure"))
+
+
 @admin.register(AuditEvent, site=site)
 class AuditEventAdmin(ReadOnlyAdmin):
+    """Written once, never changed: to look at. `manage.py auditverify` proves that nobody did."""
+
     list_display = ("at", "event", "outcome", "actor", "subject", "detail", "correlation_id")
-    list_filter = ("event", "outcome")
-    search_fields = ("subject", "actor", "correlation_id")
+    list_filter = ("event", OutcomeFilter)
+    search_fields = ("=subject",)
+    search_help_text = "A whole subject, such as study:12, user:3, vault:1, option:KEY or lane:NAME."
+    ordering = ("-pk",)
 
 
 @admin.register(AuditSeal, site=site)
 class AuditSealAdmin(ReadOnlyAdmin):
-    list_display = ("sequence", "event", "hash")
+    list_display = ("sequence", related("event"), "hash")
     list_select_related = ("event",)
+    search_fields = ("=hash",)
     ordering = ("-sequence",)
 
 
@@ -118,6 +129,8 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
 @admin.register(Lease, site=site)
 class LeaseAdmin(ReadOnlyAdmin):
     list_display = ("name", "holder", "until")
+    search_fields = ("name", "holder")
+    ordering = ("name",)
 
 
 @admin.register(Group, site=site)
@@ -131,7 +144,7 @@ class GroupAdmin(ReadOnlyAdmin):
 class WebSessionAdmin(ReadOnlyAdmin):
     """Who is logged in where. The key that lets in is never shown."""
 
-    list_display = ("id", "user", "address", "browser", "begun_at", "seen_at", "expire_date")
+    list_display = ("id", related("user"), "address", "browser", "begun_at", "seen_at", "expire_date")
     list_select_related = ("user",)
     fields = ("user", "address", "browser", "begun_at", "seen_at", "expire_date")
     search_fields = ("=user__username", "=address")
