@@ -10,7 +10,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.timezone import now
 
-from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, related, site
+from gateway_project.core.admin_site import AdministratorAdmin, ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
@@ -205,6 +205,11 @@ class UploadJobAdmin(ReadOnlyAdmin):
         return lookup == "revision__study__id__exact" or super().lookup_allowed(lookup, value, request)
 
 
+class ResultFilter(ChoiceFilter):
+    title, parameter_name, field = "result", "result", "result"
+    values = tuple((value, value) for value in ("running", "done", "failed", "interrupted"))
+
+
 @admin.register(UploadAttempt, site=site)
 class UploadAttemptAdmin(ReadOnlyAdmin):
     list_display = (
@@ -221,7 +226,7 @@ class UploadAttemptAdmin(ReadOnlyAdmin):
         "upload_id",
     )
     list_select_related = ("job",)
-    list_filter = ("result",)
+    list_filter = (ResultFilter,)
     search_fields = ("=upload_id",)
     ordering = ("-id",)
 

@@ -16,7 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from gateway_project.core.admin_site import site
+from gateway_project.core.admin_site import BoundedPaginator, site
 from gateway_project.core.roles import ADMINISTRATOR, ROLES, actor_of, can_administer
 from gateway_project.wiring.people import (
     AccountError,
@@ -66,6 +66,7 @@ class AccountAdmin(UserAdmin):
 
     list_per_page = 50
     show_full_result_count = False
+    paginator = BoundedPaginator
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")
     search_fields = ("username", "first_name", "last_name", "email")

@@ -4,7 +4,7 @@ import http
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
@@ -31,6 +31,11 @@ PAGES = {
         "Your account lacks the role for it. An administrator can give it to you.",
     ),
     404: ("not-found", "Nothing is here", "The address is mistyped, or what it named no longer exists."),
+    413: (
+        "body-too-large",
+        "This is more than a form may hold",
+        "A form takes 256 KiB and 500 fields at most.",
+    ),
     500: (
         "internal",
         "Something went wrong inside the gateway",
@@ -99,7 +104,8 @@ def _api_problem(exc: exceptions.APIException) -> JsonResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400)
+    too_large = isinstance(exception, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent)
+    return _answer(request, 413 if too_large else 400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -27,7 +27,7 @@ def supervisor_config(places: Demonstration | None) -> str:
     manage = f"{python} {quote(str(settings.BASE_DIR / 'manage.py'))}"
     programs = {
         "web": f"{python} -m gunicorn gateway_project.wsgi:application --bind {web_address()} "
-        "-k gthread -w 2 --threads 16 "
+        "-k gateway_project.web_worker.GuardedWorker -w 2 --threads 16 --limit-request-fields 60 "
         "--no-control-socket --max-requests 5000 --max-requests-jitter 500 --graceful-timeout 15 --log-level warning "
         f"--worker-tmp-dir {quote(str(settings.DATA_DIR / 'run'))} --limit-request-line 4094 --forwarded-allow-ips=",
         "listeners": f"{manage} runlisteners",

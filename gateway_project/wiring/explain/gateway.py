@@ -73,6 +73,8 @@ WEB = Area(
     (
         E("bad-request", "The request was not understood", "Part of the address or of the form makes no sense.",
           "Go back and try again; programs: read the API's description."),
+        E("body-too-large", "More than may be sent there", "The form or request is larger than the limit (413).",
+          "Send less at once; objects belong to DICOMweb or DIMSE."),
         E("invalid", "Some fields are not valid", "A value is missing, of another type or out of bounds.",
           "`errors` names the fields."),
         E("parse-error", "The body could not be read", "It is no JSON, or was cut.", "Correct the request."),
