@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "gateway_project.core.middleware.CorrelationMiddleware",
     "gateway_project.wiring.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -57,7 +58,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "gateway_project.wiring.middleware.SessionSlideMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "gateway_project.wiring.middleware.SetupMiddleware",
 ]
 ROOT_URLCONF = "gateway_project.urls"

@@ -50,7 +50,7 @@ class _Gathering:
 
 
 def _body_bytes(head: bytes) -> int:
-    """What to wait for after the head: nothing of what is streamed, is refused by its length, or wants an answer first."""
+    """What to wait for after the head: nothing of what is streamed, or refused by its length, or wants an answer."""
     path = head.split(b" ", 2)[1:2]
     length = _LENGTH.search(head)
     if length is None or _EXPECT.search(head) or (path and path[0].startswith(STREAMED)):
