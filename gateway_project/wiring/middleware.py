@@ -11,7 +11,7 @@ from django.shortcuts import render
 from gateway_project.core.options import option
 from gateway_project.core.sessions import ADDRESS, BEGUN, BROWSER, SLID
 from gateway_project.wiring.addresses import PROXIED, browser_words, client_address, is_trusted
-from gateway_project.wiring.problems import PROGRAM_PATHS, problem
+from gateway_project.wiring.problems import PROGRAM_PATHS, body_too_large, problem
 from gateway_project.wiring.setup import administrator_exists, request_is_local
 
 OPEN_PATHS = ("/health", "/version")  # they judge for themselves, and answer while the database does not
@@ -50,7 +50,8 @@ class SetupMiddleware:
 class MethodMiddleware:
     """Pages are got and posted to; only programs' addresses know other methods, and judge those for themselves.
 
-    TRACE and whatever is no method at all are answered by nobody. No header can turn one method into another.
+    TRACE and whatever is no method at all are answered by nobody. No header can turn one method into another. And no
+    page reads more than a form: a body that says that it is longer is not read at all, not even to find its token.
     """
 
     PAGES = ("GET", "HEAD", "POST")
@@ -67,7 +68,14 @@ class MethodMiddleware:
             )
             answer["Allow"] = ", ".join(known)
             return answer
+        if known is self.PAGES and _length(request) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return body_too_large(request)
         return self.get_response(request)
+
+
+def _length(request: HttpRequest) -> int:
+    text = str(request.META.get("CONTENT_LENGTH") or "0")
+    return int(text) if text.isdecimal() and len(text) <= 18 else 0
 
 
 class ProxyMiddleware:

@@ -108,6 +108,10 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, 413 if too_large else 400)
 
 
+def body_too_large(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 413)
+
+
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, 403)
 

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -105,6 +106,7 @@ def supervise(places: Demonstration | None) -> int:
     configuration = settings.DATA_DIR / "run" / "supervisord.conf"
     configuration.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     configuration.write_text(supervisor_config(places))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patients and keys; children inherit it
     orphans_adopt()
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
