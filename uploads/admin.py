@@ -200,7 +200,7 @@ class UploadJobAdmin(ReadOnlyAdmin):
     inlines = (AttemptInline,)
     ordering = ("-id",)
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """A study's page of rows leads here."""
         return lookup == "revision__study__id__exact" or super().lookup_allowed(lookup, value, request)
 

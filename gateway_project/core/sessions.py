@@ -1,7 +1,7 @@
 """Sessions in the database, each with its user: so a person sees their own, and ends them."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
@@ -27,7 +27,7 @@ class SessionStore(DatabaseStore):
         return row
 
     def create_model_instance(self, data: dict[str, Any]) -> WebSession:
-        row: WebSession = super().create_model_instance(data)
+        row = cast("WebSession", super().create_model_instance(data))
         row.pk = self._pk_of(row.session_key)
         row.user_id = int(data[SESSION_KEY]) if SESSION_KEY in data else None
         row.address, row.browser = str(data.get(ADDRESS, ""))[:45], str(data.get(BROWSER, ""))[:60]

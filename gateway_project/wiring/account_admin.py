@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 from gateway_project.core.admin_site import BoundedPaginator, site
 from gateway_project.core.roles import ADMINISTRATOR, ROLES, actor_of, can_administer
 from gateway_project.wiring.people import (
+    ROLE_WORDS,
     AccountError,
     account_audit,
     administrator_must_stay,
@@ -34,6 +35,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         queryset=Group.objects.filter(name__in=ROLES).order_by("name"),
         required=False,
         label="Roles",
+        help_text=" ".join(f"{role.capitalize()} {words}." for role, words in ROLE_WORDS.items()),
         widget=forms.CheckboxSelectMultiple,
     )
 
@@ -57,7 +59,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class NewAccountForm(AccountForm):
     class Meta(AccountForm.Meta):
-        fields = ("username", "first_name", "last_name", "email", "groups")
+        fields = ("username", "first_name", "last_name", "email", "groups")  # type: ignore[assignment]
 
 
 @admin.register(User, site=site)
@@ -66,6 +68,7 @@ class AccountAdmin(UserAdmin):
 
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
     list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
     list_filter = ("is_active", "groups")

@@ -91,10 +91,10 @@ class PasswordLinkView(PasswordResetConfirmView):
 
 
 def _person(request: HttpRequest) -> User:
-    return User.objects.get(pk=request.user.pk)
+    return User.objects.get(username=request.user.get_username())
 
 
-def _context(request: HttpRequest, form: "PasswordChangeForm[User]") -> dict[str, Any]:
+def _context(request: HttpRequest, form: PasswordChangeForm) -> dict[str, Any]:
     person = _person(request)
     sessions = sessions_of(person)
     return {
