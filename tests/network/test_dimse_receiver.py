@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from network.dimse.requestor import association
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from network.dimse import scu, statuses
@@ -176,7 +175,7 @@ def test_called_ae_title_does_not_matter_unless_it_is_checked():
 def test_over_the_limit_of_associations_is_a_transient_rejection():
     port = FakePort()
     with LocalReceiver(port, max_associations=1) as local:
-        with association([(VERIFICATION, ImplicitVRLittleEndian)], **local.peer):
+        with scu.association([scu.VERIFICATION_PROPOSAL], **local.peer):
             with pytest.raises(AssociationError) as caught:
                 scu.echo(**local.peer)
             assert (caught.value.reason, caught.value.permanent) == ("local-limit-exceeded", False)
