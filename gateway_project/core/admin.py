@@ -11,6 +11,8 @@ from gateway_project.core.admin_site import ChoiceFilter, ReadOnlyAdmin, related
 from gateway_project.core.clock import database_now
 from gateway_project.core.models import (
     Alert,
+    AlertNotice,
+    AlertNoticeItem,
     AuditEvent,
     AuditEventType,
     AuditSeal,
@@ -89,6 +91,22 @@ class AlertAdmin(ReadOnlyAdmin):
 class OutcomeFilter(ChoiceFilter):
     title, parameter_name, field = "outcome", "outcome", "outcome"
     values = (("success", "success"), ("failure", "failure"))
+
+
+@admin.register(AlertNotice, site=site)
+class AlertNoticeAdmin(ReadOnlyAdmin):
+    list_display = ("id", "way", "state", "dropped", "attempts", "run_after", "ended_at", "error_words")
+    list_filter = ("way", "state")
+    ordering = ("-id",)
+
+
+@admin.register(AlertNoticeItem, site=site)
+class AlertNoticeItemAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "severity", "words", "notice", "alert", "at")
+    list_select_related = ("notice", "alert")
+    list_filter = ("kind",)
+    raw_id_fields = ("notice", "alert")
+    ordering = ("-id",)
 
 
 @admin.register(AuditEvent, site=site)

@@ -14,10 +14,10 @@ from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault, LaneWaitsError, LeaseLostError, StopAskedError
 from gateway_project.core.log_files import directory_probe
 from gateway_project.core.logs import correlation_new
-from gateway_project.core.models import JobState, LeasedJob, Severity
+from gateway_project.core.models import AlertNotice, JobState, LeasedJob, Severity
 from gateway_project.core.processes import stopping
 from gateway_project.core.queues import REGISTRY, Queue
-from gateway_project.core.services import jobs
+from gateway_project.core.services import jobs, notices
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_seal_due, audit_verify_part
 from gateway_project.core.services.bell import ring
@@ -140,4 +140,18 @@ def audit_check(now: datetime) -> None:
     broken = audit_verify_part(now)
     if broken is not None:
         words = f"The audit trail was changed: link {broken} does not hold. Keep the database as it is; find out who."
-        alert_open(ALERT_AUDIT, code="audit-broken", words=words, severity=Severity.CRITICAL)
+        alert_open(ALERT_AUDIT, code="audit-chain-broken", words=words, severity=Severity.CRITICAL)
+
+
+def notices_write(now: datetime) -> None:
+    """Writes the messages about alerts that are due; the queue of their own sends them."""
+    notices.notices_write(now)
+
+
+def notice_run(notice: AlertNotice) -> None:
+    """Sends one message about alerts."""
+    notices.notice_send(notice, now=database_now())
+
+
+def notice_changed(_notice: AlertNotice) -> None:
+    """Nothing is derived from a message's state."""

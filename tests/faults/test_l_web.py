@@ -151,7 +151,7 @@ def test_l06_a_changed_record_is_found_in_its_turn_and_raises_one_alarm(administ
     assert audit_verify() == victim.seal.sequence
     audit_check(moment)
     audit_check(moment)
-    alert = Alert.objects.get(code="audit-broken")
+    alert = Alert.objects.get(code="audit-chain-broken")
     assert (alert.severity, alert.count) == ("critical", 2)
     html = administrator.get("/studies/").content.decode()
     assert "The audit trail was changed" in html

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("core", "0004_web_sessions")]
+    dependencies = [("core", "0006_web_sessions")]
 
     operations = [
         migrations.CreateModel(

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("core", "0002_lane_waits"),
+        ("core", "0005_audit_filters"),
     ]
 
     operations = [
