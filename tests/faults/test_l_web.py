@@ -19,6 +19,7 @@ from gateway_project.core.models import Alert, AuditEvent, AuditEventType
 from gateway_project.core.services.audit import audit_record, audit_seal_due, audit_verify, audit_verify_part
 from gateway_project.core.tasks import audit_check
 from gateway_project.wiring import browse
+from studies.models import QuarantinedObject
 from tests.web.factories import PASSWORD, day_make, study_make, user_make, vault_make
 from tests.web.test_role_matrix import KNOWN, address
 
@@ -76,6 +77,8 @@ def test_l02_l04_a_patient_is_in_no_line_address_or_record_whatever_pages_do(lin
     vault = vault_make()
     study = study_make(patient_name=f"{MARK}^Eva", patient_id=MARK, accession_number=MARK, study_description=MARK)
     scene = {"study": study.pk, "lane": vault.lane_id, "alert": Alert.objects.create(key="k", code="c", words="w").pk}
+    scene["vault"] = vault.pk
+    scene["quarantine"] = QuarantinedObject.objects.create(sha256="3" * 64, size_bytes=1, code="c", reason="r").pk
     scene["user"] = user_make("viewer").pk
     answer = administrator.post("/studies/", {"query": MARK})
     assert MARK not in answer["Location"]

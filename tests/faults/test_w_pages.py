@@ -60,7 +60,7 @@ def hostile_scene() -> dict[str, int]:
         subject=f"study:{study.pk}",
         detail={"action": SCRIPT, "x": IMAGE},
     )
-    QuarantinedObject.objects.create(
+    quarantined = QuarantinedObject.objects.create(
         sha256="1" * 64, size_bytes=1, code=SHORT, reason=f"{SCRIPT} {IMAGE}", source_ae_title=SHORT, peer_address=SHORT
     )
     AssociationRecord.objects.create(
@@ -71,7 +71,8 @@ def hostile_scene() -> dict[str, int]:
     person = user_make("viewer", username=f"{SHORT}x")
     WebSession.objects.create(session_key="k", session_data="", user=person, browser=SCRIPT, expire_date=now())
     return {"study": study.pk, "lane": vault.lane_id, "alert": alert.pk, "vault": vault.pk, "user": person.pk,
-            "remote": remote.pk}  # fmt: skip
+            "remote": remote.pk,
+        "quarantine": quarantined.pk}  # fmt: skip
 
 
 class Tags(HTMLParser):

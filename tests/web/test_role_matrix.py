@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from gateway_project.core.models import Alert, AuditEvent
-from studies.models import Study
+from studies.models import QuarantinedObject, Study
 from tests.web.factories import uploaded_study_make, user_make, vault_make
 from tests.web.role_matrix import OPEN, ROLES, RULES, Rule, rule_of
 
@@ -39,7 +39,9 @@ def scene() -> dict[str, int]:
     vault = vault_make()
     study = uploaded_study_make(vault)
     alert = Alert.objects.create(key="k", code="disk-low", words="The disk is nearly full.")
+    quarantined = QuarantinedObject.objects.create(sha256="2" * 64, size_bytes=1, code="not-part10", reason="No DICOM.")
     return {
+        "quarantine": quarantined.pk,
         "study": study.pk,
         "lane": vault.lane_id,
         "alert": alert.pk,
