@@ -56,6 +56,7 @@ RULES: dict[str, Rule] = {
     "vaults/live/": Rule(SEEING),
     "vaults/<int:pk>/": Rule(SEEING, pk="vault"),
     "vaults/<int:pk>/live/": Rule(SEEING, pk="vault"),
+    "lanes/<int:pk>/pause/": Rule(ACTING, POST, pk="lane"),
     "lanes/<int:pk>/resume/": Rule(ACTING, POST, pk="lane"),
     "alerts/<int:pk>/acknowledge/": Rule(ACTING, POST, pk="alert"),
     "login/": Rule(OPEN, BOTH),
