@@ -3,6 +3,7 @@
 Nothing here imports Django.
 """
 
+import ipaddress
 import os
 import secrets
 import sqlite3 as system_sqlite
@@ -156,3 +157,11 @@ def _secret_key_wait(path: Path) -> str:
     if len(key) < 64:
         raise SystemExit(f"{path} is damaged (too short). Remove it while the gateway is stopped; sessions will end.")
     return key
+
+
+def networks_read(texts: list[str], *, variable: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Addresses and networks of a setting that the web cannot start without understanding."""
+    try:
+        return tuple(ipaddress.ip_network(text.strip()) for text in texts if text.strip())
+    except ValueError:
+        raise SystemExit(f"{variable} holds addresses or networks, such as 10.0.0.7 or 10.0.0.0/24.") from None

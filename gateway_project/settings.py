@@ -21,6 +21,9 @@ KEYS_DIR = bootstrap.keys_directory(env.str("GATEWAY_KEYS_DIR", ""))  # None: ke
 SECRET_KEY = env.str("GATEWAY_SECRET_KEY", "") or bootstrap.secret_key_read(KEYS_DIR or DATA_DIR / "keys")
 DEBUG = False
 WEB_HTTPS = env.bool("GATEWAY_WEB__HTTPS", False)  # browsers reach us over TLS: a proxy of yours, or our own port
+WEB_TRUSTED_PROXIES = bootstrap.networks_read(
+    env.list("GATEWAY_WEB__TRUSTED_PROXIES", default=[]), variable="GATEWAY_WEB__TRUSTED_PROXIES"
+)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.list("GATEWAY_WEB__ALLOWED_HOSTS", default=[])]
 
 INSTALLED_APPS = [
@@ -46,16 +49,18 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "gateway_project.core.middleware.CorrelationMiddleware",
+    "gateway_project.wiring.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "gateway_project.wiring.middleware.MethodMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "gateway_project.wiring.middleware.SessionSlideMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "gateway_project.wiring.middleware.SetupMiddleware",
 ]
 ROOT_URLCONF = "gateway_project.urls"
@@ -114,15 +119,20 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+PASSWORD_RESET_TIMEOUT = 24 * 3600  # of the one-time links that administrators make
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "now"
 LOGOUT_REDIRECT_URL = "login"
-SESSION_COOKIE_AGE = 8 * 3600
+SESSION_ENGINE = "gateway_project.core.sessions"
+SESSION_COOKIE_AGE = 8 * 3600  # until someone is logged in; then WEB.SESSION_HOURS
 SESSION_COOKIE_NAME = "gateway_session"
 CSRF_COOKIE_NAME = "gateway_csrf"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = WEB_HTTPS
 CSRF_COOKIE_HTTPONLY = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 262_144  # of a form, as web_worker.py gathers it; what is larger comes to DICOMweb
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
 SECURE_HSTS_SECONDS = 31_536_000 if WEB_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = WEB_HTTPS
 SECURE_REFERRER_POLICY = "same-origin"  # "no-referrer" makes Chromium send Origin: null, which CSRF refuses

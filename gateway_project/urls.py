@@ -22,6 +22,8 @@ urlpatterns = [
     path("", include(f"{PAGES}.account")),
     path("", include(f"{PAGES}.metrics")),
     path("api/", include("gateway_project.wiring.api.urls")),
+    path("", include(f"{PAGES}.own_account")),
+    path("", include(f"{PAGES}.help")),
     path("health", status.HealthView.as_view(), name="health"),
     path("version", status.VersionView.as_view(), name="version"),
     path("admin/", site.urls),

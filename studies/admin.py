@@ -7,8 +7,17 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
-from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.admin_site import (
+    AdministratorAdmin,
+    ChoiceFilter,
+    ReadOnlyAdmin,
+    related,
+    rows_link,
+    site,
+)
 from gateway_project.core.roles import actor_of, can_administer
 from studies.dicom.spool import SpoolError
 from studies.errors import QuarantineError
@@ -45,23 +54,40 @@ class StudyAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "=study_instance_uid")  # what is searched here stands in an address: nothing of a patient
     search_help_text = "Our id or a whole study UID. Patients are searched on the studies page, outside any address."
     ordering = ("-received_at", "-id")
+    date_hierarchy = "study_date"
+
+    @admin.display(description="what hangs below it")
+    def below(self, study: Study) -> SafeString:
+        links = [
+            rows_link(model, words, study__id__exact=study.pk)
+            for model, words in ((Series, "series"), (StudyRevision, "revisions"), (Instance, "instances"))
+        ]
+        return format_html_join(", ", "{}", ((link,) for link in links))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Study | None = None) -> tuple[str, ...]:
+        return ("below",)
 
 
 @admin.register(Series, site=site)
 class SeriesAdmin(ReadOnlyAdmin):
-    list_display = ("id", "study", "modality", "series_number", "instance_count", "size_bytes", "created_at")
+    list_display = ("id", related("study"), "modality", "series_number", "instance_count", "size_bytes", "created_at")
     list_select_related = ("study",)
-    list_filter = ("modality",)
-    search_fields = ("series_instance_uid__exact",)
+    search_fields = ("series_instance_uid__exact", "modality__exact")
+    search_help_text = "A whole series UID, or a modality."
     raw_id_fields = ("study",)
     ordering = ("-id",)
+
+
+class ReasonFilter(ChoiceFilter):
+    title, parameter_name, field = "reason", "reason", "reason"
+    values = (("quiet", "quiet"), ("open-too-long", "open too long"), ("asked", "asked for"))
 
 
 @admin.register(StudyRevision, site=site)
 class StudyRevisionAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "study",
+        related("study"),
         "number",
         "state",
         "reason",
@@ -71,7 +97,7 @@ class StudyRevisionAdmin(ReadOnlyAdmin):
         "dispatched_at",
     )
     list_select_related = ("study",)
-    list_filter = ("state", "reason")
+    list_filter = ("state", ReasonFilter)
     search_fields = ("=study__study_instance_uid",)
     ordering = ("-id",)
 
@@ -80,8 +106,8 @@ class StudyRevisionAdmin(ReadOnlyAdmin):
 class InstanceAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "study",
-        "series",
+        related("study"),
+        related("series"),
         "version",
         "current",
         "size_bytes",
@@ -109,8 +135,9 @@ class QuarantinedObjectAdmin(ReadOnlyAdmin):
         "count",
         "latest_at",
     )
-    list_filter = ("state", "code")
-    search_fields = ("=sha256", "=source_ae_title", "code")
+    list_filter = ("state", "kept")
+    search_fields = ("=sha256", "=source_ae_title", "=code", "=peer_address")
+    date_hierarchy = "latest_at"
     raw_id_fields = ("instance",)
     ordering = ("-latest_at", "-id")
     actions = ("accept", "discard")

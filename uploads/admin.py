@@ -10,7 +10,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.timezone import now
 
-from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.admin_site import AdministratorAdmin, ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
@@ -185,8 +185,8 @@ class AttemptInline(admin.TabularInline):
 class UploadJobAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "vault",
-        "revision",
+        related("vault"),
+        related("revision"),
         "state",
         "attempts",
         "run_after",
@@ -200,12 +200,21 @@ class UploadJobAdmin(ReadOnlyAdmin):
     inlines = (AttemptInline,)
     ordering = ("-id",)
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """A study's page of rows leads here."""
+        return lookup == "revision__study__id__exact" or super().lookup_allowed(lookup, value, request)
+
+
+class ResultFilter(ChoiceFilter):
+    title, parameter_name, field = "result", "result", "result"
+    values = tuple((value, value) for value in ("running", "done", "failed", "interrupted"))
+
 
 @admin.register(UploadAttempt, site=site)
 class UploadAttemptAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "job",
+        related("job"),
         "number",
         "started_at",
         "ended_at",
@@ -217,14 +226,14 @@ class UploadAttemptAdmin(ReadOnlyAdmin):
         "upload_id",
     )
     list_select_related = ("job",)
-    list_filter = ("result",)
+    list_filter = (ResultFilter,)
     search_fields = ("=upload_id",)
     ordering = ("-id",)
 
 
 @admin.register(UploadPart, site=site)
 class UploadPartAdmin(ReadOnlyAdmin):
-    list_display = ("id", "name", "job", "size_bytes", "staged_at", "confirmed_at")
+    list_display = ("id", "name", related("job"), "size_bytes", "staged_at", "confirmed_at")
     list_select_related = ("job",)
     search_fields = ("job__upload_id__exact",)  # a million rows: only what an index answers
     ordering = ("-id",)

@@ -33,6 +33,7 @@ class CoreConfig(AppConfig):
         REGISTRY.add_periodic(Periodic("leases", "gateway_project.core.tasks.leases_expire", lambda: 15))
         REGISTRY.add_periodic(Periodic("audit", "gateway_project.core.tasks.audit_seal", lambda: 30))
         REGISTRY.add_periodic(Periodic("logs", "gateway_project.core.tasks.logs_watch", lambda: 60))
+        REGISTRY.add_periodic(Periodic("audit-check", "gateway_project.core.tasks.audit_check", lambda: 3600))
         REGISTRY.add_periodic(Periodic("notices", "gateway_project.core.tasks.notices_write", lambda: 10))
         REGISTRY.add_queue(
             Queue(

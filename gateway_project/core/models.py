@@ -4,6 +4,9 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils.timezone import now
 
@@ -96,6 +99,52 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class WebSession(AbstractBaseSession):
+    """A browser's session, named by an id of our own: its key lets in, so no page, address or log shows it.
+
+    Who, whence and since when are copies of what the session itself holds (core/sessions.py), to be listed by.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    session_key = models.CharField(max_length=40, unique=True, editable=False)
+    session_data = models.TextField(editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="web_sessions"
+    )
+    address = models.CharField(max_length=45, blank=True)
+    browser = models.CharField(max_length=60, blank=True)
+    begun_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "session"
+
+    def __str__(self) -> str:
+        return f"session {self.pk}"
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        from gateway_project.core.sessions import SessionStore
+
+        return SessionStore
+
+
+class LoginCount(models.Model):
+    """How often someone in this network has tried to prove who they are, and failed so far; forgotten after `until`.
+
+    `blocked`: the limit was passed, and nobody from there is listened to until then. One row for each network (an IPv4
+    address, an IPv6 /64), bounded in number by services/logins.py.
+    """
+
+    network = models.CharField(max_length=50, unique=True)
+    count = models.PositiveIntegerField(default=0)
+    blocked = models.BooleanField(default=False)
+    until = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.network
 
 
 class Severity(models.TextChoices):

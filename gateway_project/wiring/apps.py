@@ -11,6 +11,7 @@ class WiringConfig(AppConfig):
     def ready(self) -> None:
         from gateway_project.core.options import option
         from gateway_project.core.queues import REGISTRY, Periodic
+        from gateway_project.wiring import web_checks  # noqa: F401 - registers wiring.W001
         from gateway_project.wiring.pipeline import DeliveryProjection
         from uploads.ports import DELIVERY
 
@@ -25,3 +26,4 @@ class WiringConfig(AppConfig):
         REGISTRY.add_periodic(Periodic("measure", "gateway_project.wiring.tasks.rollups_measure", lambda: 300))
         REGISTRY.add_periodic(Periodic("silence", "gateway_project.wiring.tasks.silence_watch", lambda: 300))
         REGISTRY.add_periodic(Periodic("pictures", "gateway_project.wiring.tasks.pictures_trim", lambda: 3600))
+        REGISTRY.add_periodic(Periodic("sessions", "gateway_project.wiring.tasks.sessions_clear", lambda: 3600))

@@ -1,6 +1,7 @@
 """What must be there before the gateway runs: directories, database, keys, static files, the demonstration vault."""
 
 import hashlib
+import ipaddress
 import logging
 import os
 import socket
@@ -16,10 +17,12 @@ from gateway_project.core.machine import database_is_shared, machine_name
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.schema import database_alone, schema_check
+from gateway_project.core.services.alerts import alert_heal
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.shared import shared_check
 from gateway_project.wiring.demonstration import Demonstration, demonstration_prepare, demonstration_wanted
 from gateway_project.wiring.file_systems import store_locks_check
+from gateway_project.wiring.login_limit import PROXY_ALERT
 from studies.selectors import store_open
 from uploads.services.identity import identity_ensure
 from uploads.services.staging import staging_sweep
@@ -44,6 +47,7 @@ class Service:
 def gateway_prepare() -> Demonstration | None:
     """Makes what is missing; seconds on the first start, well under one afterwards. May be killed and repeated."""
     data_directory_check()
+    web_reach_check()
     static_collect()
     with database_alone():
         database_upgrade()
@@ -53,6 +57,7 @@ def gateway_prepare() -> Demonstration | None:
         identity_ensure()
         places = demonstration_prepare()
         staging_sweep()
+        alert_heal(PROXY_ALERT)  # should the proxy still not be declared, the next address locked out tells of it again
         audit_record(
             AuditEventType.APPLICATION_ACTIVITY,
             actor="process:gateway",
@@ -70,6 +75,21 @@ def data_directory_check() -> None:
     if state.st_uid != os.geteuid():
         raise PrepareError(
             f"{settings.DATA_DIR} belongs to another user. Run the gateway as its owner, or choose another one."
+        )
+
+
+def web_reach_check() -> None:
+    """Passwords and patients travel in clear beyond this machine only when someone has said so. Raises PrepareError."""
+    host = str(option("WEB.HOST"))
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not (local or settings.WEB_HTTPS or settings.WEB_TRUSTED_PROXIES or option("WEB.ALLOW_REMOTE")):
+        raise PrepareError(
+            f"The pages would be served in clear at {host}. For a proxy with TLS set GATEWAY_WEB__HTTPS=true and "
+            "GATEWAY_WEB__TRUSTED_PROXIES; or set GATEWAY_WEB__HOST=127.0.0.1. GATEWAY_WEB__ALLOW_REMOTE=true serves "
+            "them in clear all the same."
         )
 
 

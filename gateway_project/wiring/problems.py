@@ -4,7 +4,7 @@ import http
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
@@ -12,6 +12,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from gateway_project.core.logs import correlation_get
+from gateway_project.wiring.explain.catalogue import help_address
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,11 @@ PAGES = {
         "Your account lacks the role for it. An administrator can give it to you.",
     ),
     404: ("not-found", "Nothing is here", "The address is mistyped, or what it named no longer exists."),
+    413: (
+        "body-too-large",
+        "This is more than a form may hold",
+        "A form takes 256 KiB and 500 fields at most.",
+    ),
     500: (
         "internal",
         "Something went wrong inside the gateway",
@@ -59,9 +65,12 @@ class Refused(exceptions.APIException):
 
 
 def problem(status: int, *, code: str, title: str = "", detail: str = "", **extra: Any) -> JsonResponse:
-    """One answer of `application/problem+json`. Everything given here is shown to strangers."""
+    """One answer of `application/problem+json`; `type` leads to where its code is explained.
+
+    Everything given here is shown to strangers.
+    """
     body = {
-        "type": "about:blank",
+        "type": help_address(code) or "about:blank",
         "title": title or http.HTTPStatus(status).phrase,
         "status": status,
         "code": code,
@@ -108,7 +117,12 @@ def _api_problem(exc: exceptions.APIException) -> JsonResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400)
+    too_large = isinstance(exception, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent)
+    return _answer(request, 413 if too_large else 400)
+
+
+def body_too_large(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 413)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from gateway_project.core.models import WebSession
 from gateway_project.wiring import pipeline
 from studies.services import arrivals, ingress, pictures, silence, watch
 from uploads.services import delivery
@@ -47,3 +48,8 @@ def silence_watch(now: datetime) -> None:
 def pictures_trim(now: datetime) -> None:
     """Keeps the pages' pictures within their disk and age."""
     pictures.pictures_trim()
+
+
+def sessions_clear(now: datetime) -> None:
+    """Removes sessions that let nobody in any more."""
+    WebSession.objects.filter(expire_date__lt=now).delete()

@@ -12,6 +12,7 @@ from django.utils.timezone import localtime, now
 
 from gateway_project.core.models import JobState
 from gateway_project.wiring import words
+from gateway_project.wiring.explain.catalogue import HEALS, WAITS, explanation, help_address
 from studies.models import StudyState
 from uploads.selectors import upload_rate
 
@@ -152,6 +153,21 @@ def counted(count: int, forms: str) -> str:
 @register.inclusion_tag("parts/uid.html")
 def uid(value: str, label: str = "UID") -> dict[str, str]:
     return {"value": value, "short": words.uid_short(value), "label": label}
+
+
+@register.simple_tag
+def explained(code: str) -> dict[str, str] | None:
+    """What the catalogue says about an error code; None for one that it does not know, a vault's own say."""
+    found = explanation(str(code or ""))
+    if found is None:
+        return None
+    return {
+        "title": found.title,
+        "cause": found.cause,
+        "step": found.step,
+        "repairs": HEALS if found.heals else WAITS,
+        "address": help_address(code),
+    }
 
 
 @register.inclusion_tag("parts/progress.html")
