@@ -10,13 +10,13 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.timezone import now
 
-from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.admin_site import AdministratorAdmin, ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
 from uploads.forms import VaultForm, keys_apply
-from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
 from uploads.ports import VaultError
 from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
@@ -185,8 +185,8 @@ class AttemptInline(admin.TabularInline):
 class UploadJobAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "vault",
-        "revision",
+        related("vault"),
+        related("revision"),
         "state",
         "attempts",
         "run_after",
@@ -200,12 +200,21 @@ class UploadJobAdmin(ReadOnlyAdmin):
     inlines = (AttemptInline,)
     ordering = ("-id",)
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """A study's page of rows leads here."""
+        return lookup == "revision__study__id__exact" or super().lookup_allowed(lookup, value, request)
+
+
+class ResultFilter(ChoiceFilter):
+    title, parameter_name, field = "result", "result", "result"
+    values = tuple((value, value) for value in ("running", "done", "failed", "interrupted"))
+
 
 @admin.register(UploadAttempt, site=site)
 class UploadAttemptAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "job",
+        related("job"),
         "number",
         "started_at",
         "ended_at",
@@ -217,14 +226,21 @@ class UploadAttemptAdmin(ReadOnlyAdmin):
         "upload_id",
     )
     list_select_related = ("job",)
-    list_filter = ("result",)
+    list_filter = (ResultFilter,)
     search_fields = ("=upload_id",)
     ordering = ("-id",)
 
 
 @admin.register(UploadPart, site=site)
 class UploadPartAdmin(ReadOnlyAdmin):
-    list_display = ("id", "name", "job", "size_bytes", "staged_at", "confirmed_at")
+    list_display = ("id", "name", related("job"), "size_bytes", "staged_at", "confirmed_at")
     list_select_related = ("job",)
-    search_fields = ("=job__upload_id", "=file_id", "=sha256")
+    search_fields = ("job__upload_id__exact",)  # a million rows: only what an index answers
     ordering = ("-id",)
+
+
+@admin.register(DeliveryTimes, site=site)
+class DeliveryTimesAdmin(ReadOnlyAdmin):
+    list_display = ("source_ae_title", "uploads", "seconds", "size_bytes")
+    search_fields = ("=source_ae_title",)
+    ordering = ("-uploads", "-id")

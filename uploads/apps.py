@@ -8,6 +8,9 @@ class UploadsConfig(AppConfig):
 
     def ready(self) -> None:
         from gateway_project.core.queues import REGISTRY
+        from gateway_project.core.shared import Shared, shared_add
         from uploads.queue import QUEUE
+        from uploads.services import identity
 
         REGISTRY.add_queue(QUEUE)
+        shared_add(Shared("identity", identity.identity_mark, identity.identity_mark_fits, identity.WORDS))

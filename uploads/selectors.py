@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
-from uploads.models import Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.queue import NAME
 from uploads.queue import NAME as QUEUE_NAME
 
 REFUSALS_SHOWN = 10
@@ -37,6 +38,16 @@ class UploadOutlook:
 
 def vaults_enabled() -> QuerySet[Vault]:
     return Vault.objects.filter(enabled=True).select_related("lane")
+
+
+def vault_names() -> list[tuple[int, str]]:
+    """Every vault there is or was, for a filter."""
+    return list(Vault.objects.order_by("name").values_list("pk", "name")[:100])
+
+
+def studies_of_vault(vault_id: int) -> Q:
+    """Studies of which something was, or is to be, uploaded to this vault."""
+    return Q(Exists(UploadJob.objects.filter(vault_id=vault_id, revision__study_id=OuterRef("pk"))))
 
 
 def uploads_outlook(study_id: int) -> UploadOutlook:
@@ -134,14 +145,41 @@ def upload_instances(job: UploadJob) -> QuerySet[Instance]:
 
 
 def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
-    """The upload that is under way for each of these studies, by study."""
+    """The upload that is under way for each of these studies, with its attempts, by study."""
     jobs = UploadJob.objects.filter(state=JobState.RUNNING, revision__study_id__in=study_ids).select_related("revision")
+    jobs = jobs.defer("commitment", "receipt").prefetch_related("tries")
     return {job.revision.study_id: job for job in jobs.order_by("pk")}
+
+
+def upload_rate(job: UploadJob, *, now: datetime) -> float | None:
+    """Bytes a second of the attempt under way (of `tries`), on average; None until it has moved something."""
+    for attempt in job.tries.all():
+        if attempt.result == "running" and attempt.bytes_sent:
+            return attempt.bytes_sent / max((now - attempt.started_at).total_seconds(), 1.0)
+    return None
+
+
+def study_attempts(study_id: int, *, limit: int) -> list[UploadAttempt]:
+    """The latest attempts of all uploads of a study, the latest first."""
+    attempts = UploadAttempt.objects.filter(job__revision__study_id=study_id)
+    told = attempts.select_related("job__vault", "job__revision").defer("job__commitment", "job__receipt")
+    return list(told.order_by("-started_at", "-pk")[:limit])
+
+
+def lane_uploads() -> dict[int, dict[str, int]]:
+    """For each lane, how many uploads are in each state; those that are done or cancelled are not counted."""
+    states = (JobState.READY, JobState.RUNNING, JobState.PARKED)
+    jobs = UploadJob.objects.filter(queue=NAME, state__in=states).order_by().values_list("lane_id", "state")
+    counted: dict[int, dict[str, int]] = {}
+    for lane_id, state, number in jobs.annotate(number=Count("pk")):
+        counted.setdefault(lane_id, {})[state] = number
+    return counted
 
 
 def upload_latest_done() -> UploadJob | None:
     """The upload that got its receipt last."""
-    return UploadJob.objects.filter(state=JobState.DONE).select_related("revision", "vault").order_by("-pk").first()
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__isnull=False).select_related("revision", "vault")
+    return done.defer("commitment", "receipt").order_by("-ended_at").first()
 
 
 def demonstration_exists() -> bool:
@@ -294,3 +332,44 @@ def attempts_page(vault: Vault, *, before: int = 0, after: int = 0, size: int = 
         attempts = attempts.filter(pk__lt=before)
     rows = list(attempts.order_by("-pk")[: size + 1])
     return AttemptPage(rows[:size], newer=bool(before), older=len(rows) > size)
+
+
+# -- how long it took, and what waits ----------------------------------------------------------------------------------
+
+DELIVERIES_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One study's revision that has reached a vault: when, and how long after its last object."""
+
+    at: datetime
+    seconds: float
+
+
+def delivery_seconds(received_at: datetime, receipt_at: datetime | None, ended_at: datetime | None) -> float:
+    """From the last object to the vault's receipt; with the transport STOW to the end, when all was confirmed."""
+    end = receipt_at or ended_at
+    return max((end - received_at).total_seconds(), 0.0) if end is not None else 0.0
+
+
+def deliveries_since(moment: datetime) -> list[Delivery]:
+    """The uploads that ended since then, the earliest first, 20,000 at most; over an index of finished ones."""
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__gte=moment).order_by("ended_at")
+    rows = done.values_list("revision__received_at", "receipt_at", "ended_at")[:DELIVERIES_MOST]
+    return [
+        Delivery(ended_at, delivery_seconds(received_at, receipt_at, ended_at))
+        for received_at, receipt_at, ended_at in rows
+        if ended_at is not None
+    ]
+
+
+def delivery_times(limit: int) -> list[DeliveryTimes]:
+    """Of each source, the first one ever first."""
+    return list(DeliveryTimes.objects.order_by("pk")[:limit])
+
+
+def delivery_totals() -> dict[str, int]:
+    """Uploads and bytes that have reached a vault, of all sources."""
+    found = DeliveryTimes.objects.aggregate(uploads=Sum("uploads"), size_bytes=Sum("size_bytes"))
+    return {name: value or 0 for name, value in found.items()}

@@ -47,6 +47,7 @@ MEASURE = r"[\d.e-]+ s \(n=1\), [\d.e-]+ ms each, [\d.e+-]+ MB/s"
 WAIT = r"p50 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms \(n=%s\)"
 GROWTH = r"[\d.]+ s, [\d.]+ MB/s; memory at most (\w+ \+[\d.]+(, )?){6} MiB"
 HELD = r"resident [\d.]+ > [\d.]+ > [\d.]+ MiB, descriptors (\d+ > ){2}\d+ \(start, middle, end\)"
+PAGES = r"\d+ addresses, \d+ over; slowest p95 \d+ ms \(/[^)]*\), most queries \d+ \(/[^)]*\)"
 TIMED = [
     ("send 8 x 526 kB CT", "DCMTK storescu"),
     ("send 20 x 8 kB small", "DCMTK storescu"),
@@ -83,6 +84,7 @@ IN_WORDS = {
     (f"{ROW}: one's whole time", "-"): WAIT % 40,
     (f"{ROW}: acceptor", "-"): HELD,
     (f"{ROW}: receiver", "-"): HELD,
+    ("pages and endpoints, 10 studies, 1,000 instances, SQLite", "-"): PAGES,
 }
 
 

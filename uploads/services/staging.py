@@ -4,6 +4,7 @@ A staged file bears its own SHA-256 as its name: two workers, of which one has l
 never write over each other's bytes, and a row always names exactly the bytes that it was written for.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -14,8 +15,11 @@ from typing import BinaryIO
 
 from django.conf import settings
 
+from gateway_project.core.models import JobState
 from studies.dicom.durable import fsync_directory, spool_error
-from uploads.models import UploadPart
+from uploads.models import UploadJob, UploadPart
+
+logger = logging.getLogger(__name__)
 
 SYNC_EARLY_BYTES = 4 * 1024 * 1024
 
@@ -34,11 +38,34 @@ class Draft:
         self.path.unlink(missing_ok=True)
 
 
+def staging_sweep() -> int:
+    """Removes what this machine staged for uploads that are over; answers how many. For the start, before any worker.
+
+    Left by a kill, or because another machine went on with the upload and finished it.
+    """
+    try:
+        folders = [path for path in staging_root().iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return 0
+    open_jobs = UploadJob.objects.exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    known = set(open_jobs.filter(upload_id__in=[path.name for path in folders]).values_list("upload_id", flat=True))
+    over = [path for path in folders if path.name not in known]
+    for path in over:
+        shutil.rmtree(path, ignore_errors=True)
+    if over:
+        logger.info("staged files removed", extra={"uploads": len(over)})
+    return len(over)
+
+
+def staging_root() -> Path:
+    return Path(settings.DATA_DIR) / "uploads"
+
+
 class Staging:
     """The folder of one upload. Only ciphertext is ever written here. A failing disk is a SpoolError."""
 
     def __init__(self, upload_id: str) -> None:
-        self._folder = Path(settings.DATA_DIR) / "uploads" / upload_id
+        self._folder = staging_root() / upload_id
 
     def prepare(self, keep: Collection[str]) -> None:
         """The folder is there, durably; whatever is not named in `keep` (hashes with a row) is removed: cut writes."""

@@ -27,9 +27,10 @@ DATABASES = {
         "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"},
     }
 }
+REDIS_URL = os.environ.get("REDIS_URL", "")
 Q_CLUSTER = {
     "name": "cluster-tests",
-    "orm": "default",
+    **({"broker_class": "gateway_project.core.redis_broker.RedisBroker"} if REDIS_URL else {"orm": "default"}),
     "workers": 1,
     "queue_limit": 1,
     "bulk": 1,
