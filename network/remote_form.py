@@ -25,7 +25,8 @@ class RemoteAEForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if self.instance.pk is not None and cleaned is not None and cleaned.get("shown_version") != self.instance.version:
+        shown = cleaned.get("shown_version") if cleaned is not None else None
+        if self.instance.pk is not None and shown != self.instance.version:
             raise ValidationError(CONFLICT, code="conflict")
         return cleaned
 
