@@ -2,20 +2,23 @@
 
 import logging
 import time
+from typing import Any
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 from django.utils.timezone import now
 
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
+from gateway_project.core.secrets import SecretError
 from gateway_project.core.services.audit import audit_record
 from network.dimse.access import networks_parse
 from network.dimse.errors import AssociationError, ConfigurationError, DimseError
 from network.dimse.scu import Timeouts, echo
 from network.dimse.scu.pool import PeerAddress
 from network.dimse.scu.reach import Reach
-from network.dimse.scu.trial import Trial, trial_run
+from network.dimse.scu.trial import Step, Trial, trial_run
 from network.dimse.tls import ClientTlsSettings, client_context_of
 from network.models import LocalAE, RemoteAE
 from network.services.endpoints import tls_of
@@ -24,6 +27,7 @@ logger = logging.getLogger(__name__)
 TRIALS_A_MINUTE = 10
 ECHOES_A_MINUTE = 30
 _MINUTE = 60
+_ANSWERED: dict[str, Any] = {"last_error": "", "last_error_at": None}
 
 
 class TooManyTriesError(Exception):
@@ -53,9 +57,12 @@ def reach_current() -> Reach:
 
 def _tls_settings(remote: RemoteAE) -> ClientTlsSettings:
     ours: LocalAE | None = remote.tls_identity
-    identity = tls_of(ours) if ours is not None else None
+    try:
+        identity = tls_of(ours) if ours is not None else None
+    except SecretError as error:
+        raise ConfigurationError(str(error), code=error.code) from error
     return ClientTlsSettings(
-        ca=remote.tls_ca,
+        ca=str(settings.DATA_DIR / "certs" / remote.tls_ca) if remote.tls_ca else "",
         check_name=remote.tls_check_host,
         certificate=identity.certificate if identity else "",
         private_key=identity.private_key if identity else "",
@@ -92,7 +99,7 @@ def peer_echo(remote: RemoteAE) -> float:
     except DimseError as error:
         peer_failed(remote, error)
         raise
-    RemoteAE.objects.filter(pk=remote.pk).update(last_echo_at=now(), last_error="", last_error_at=None)
+    RemoteAE.objects.filter(pk=remote.pk).update(last_echo_at=now(), **_ANSWERED)
     return seconds
 
 
@@ -102,15 +109,14 @@ def peer_echo_asked(remote: RemoteAE, *, actor: str) -> float:
     return peer_echo(remote)
 
 
-def peer_try(remote: RemoteAE, *, actor: str) -> Trial:
+def peer_try(remote: RemoteAE, *, actor: str, remember: bool = True) -> Trial:
     """Calls a peer that need not be kept yet, step by step. Recorded, because it lets a person reach any address that
-    the options allow; held to TRIALS_A_MINUTE. Raises ConfigurationError, SecretError, TooManyTriesError.
+    the options allow; held to TRIALS_A_MINUTE. Raises TooManyTriesError.
 
-    A row that is kept remembers how it went.
+    `remember`: the kept row has the result.
     """
     _count_try("trial", actor, TRIALS_A_MINUTE)
-    address = peer_address(remote)
-    trial = trial_run(address, timeouts=peer_timeouts())
+    trial = _tried(remote)
     failure = trial.failure
     with transaction.atomic():
         audit_record(
@@ -125,17 +131,23 @@ def peer_try(remote: RemoteAE, *, actor: str) -> Trial:
             },
             outcome="failure" if failure else "success",
         )
-        if remote.pk is not None:
-            _remember(remote, trial)
+        if remember:
+            peer_remember(remote, failure.words if failure else "")
     return trial
 
 
-def _remember(remote: RemoteAE, trial: Trial) -> None:
-    failure = trial.failure
-    if failure is not None:
-        RemoteAE.objects.filter(pk=remote.pk).update(last_error=failure.words[:200], last_error_at=now())
-    else:
-        RemoteAE.objects.filter(pk=remote.pk).update(last_echo_at=now(), last_error="", last_error_at=None)
+def _tried(remote: RemoteAE) -> Trial:
+    try:
+        return trial_run(peer_address(remote), timeouts=peer_timeouts())
+    except ConfigurationError as error:
+        return Trial([Step("Read its settings", "failed", str(error), error.code)])
+
+
+def peer_remember(remote: RemoteAE, failure: str) -> None:
+    """The kept row says how a trial went; `failure` is empty when it passed."""
+    moment = now()
+    told = {"last_error": failure[:200], "last_error_at": moment} if failure else _ANSWERED | {"last_echo_at": moment}
+    RemoteAE.objects.filter(pk=remote.pk).update(**told)
 
 
 def _count_try(kind: str, actor: str, most: int) -> None:

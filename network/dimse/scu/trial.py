@@ -49,6 +49,10 @@ class Step:
     code: str = ""
     seconds: float = 0.0
 
+    @property
+    def milliseconds(self) -> str:
+        return f"{self.seconds * 1000:,.0f}"
+
 
 @dataclass(frozen=True)
 class Offer:
