@@ -85,6 +85,7 @@ class Change:
 @dataclass(frozen=True)
 class PeerView:
     row: PeerRow
+    we_are: str
     limits: list[tuple[str, str]]
     live: list[Live]
     pool: list[PoolLine]
@@ -96,7 +97,7 @@ class PeerView:
 
 
 def peers_view(*, before: str, after: str) -> PeersView:
-    """The list, in two queries; `before` and `after` are AE titles at the edge of the page."""
+    """The list, in three queries; `before` and `after` are AE titles at the edge of the page."""
     page = peers_page(before=before, after=after)
     found = associations_live()
     live = Counter(one.calling_ae_title for one in found.associations)
@@ -123,6 +124,7 @@ def peer_view(remote: RemoteAE, *, before: str, after: str) -> PeerView:
     live = [live_shown(one) for one in associations_live().associations if one.calling_ae_title == title]
     return PeerView(
         row=_row(remote, len(live)),
+        we_are=remote.calling_ae_title or str(option("DICOM.AE_TITLE")),
         limits=_limits(remote),
         live=live,
         pool=[line for line in pool_lines() if line.called_ae_title == title],
@@ -174,8 +176,10 @@ def _summary() -> Summary:
     detail = f"{count_words(counts.may_query, 'may query', 'may query')}, {counts.may_retrieve:,} may retrieve; "
     detail += f"{counts.callable:,} can be called by us."
     if counts.failing:
-        words = count_words(counts.failing, "peer does", "peers do")
-        return Summary("warn", f"{words} not answer us.", detail)
+        named = ", ".join(counts.failing_titles)
+        more = f" and {counts.failing - 3:,} more" if counts.failing > 3 else ""
+        verb = "does" if counts.failing == 1 else "do"
+        return Summary("warn", f"{named}{more} {verb} not answer us.", detail)
     verb = "is" if counts.known == 1 else "are"
     return Summary("ok", f"{count_words(counts.known, 'peer')} {verb} known; none of them is in trouble.", detail)
 
@@ -196,7 +200,10 @@ def _limits(remote: RemoteAE) -> list[tuple[str, str]]:
         ("Modalities", remote.visible_modalities or "all"),
         ("Conditions", "; ".join(remote.visible_conditions.splitlines()) or "none"),
         ("Calls from", ", ".join(remote.networks.split()) or "anywhere"),
-        ("Certificates", count_words(len(remote.certificates.split()), "certificate") if remote.certificates else "-"),
+        (
+            "Certificates",
+            count_words(len(remote.certificates.split()), "certificate") if remote.certificates else "none",
+        ),
     ]
     if remote.may_commit:
         found.append(("Commitment means", remote.get_commit_level_display()))

@@ -1,6 +1,6 @@
 """What is asked about the peers that are known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db.models import Count, Q
 
@@ -25,6 +25,7 @@ class PeerCounts:
     may_retrieve: int
     callable: int
     failing: int
+    failing_titles: list[str] = field(default_factory=list)
 
 
 def peers_page(*, before: str = "", after: str = "", size: int = 100) -> PeerPage:
@@ -38,17 +39,18 @@ def peers_page(*, before: str = "", after: str = "", size: int = 100) -> PeerPag
 
 
 def peers_counted() -> PeerCounts:
-    """One query."""
+    """In two queries; at most three of those that fail are named."""
     on = Q(enabled=True)
-    return PeerCounts(
-        **RemoteAE.objects.aggregate(
-            known=Count("pk"),
-            may_query=Count("pk", filter=on & Q(may_query=True)),
-            may_retrieve=Count("pk", filter=on & Q(may_retrieve=True)),
-            callable=Count("pk", filter=on & ~Q(host="")),
-            failing=Count("pk", filter=on & ~Q(last_error="")),
-        )
+    fails = on & ~Q(last_error="")
+    counts = RemoteAE.objects.aggregate(
+        known=Count("pk"),
+        may_query=Count("pk", filter=on & Q(may_query=True)),
+        may_retrieve=Count("pk", filter=on & Q(may_retrieve=True)),
+        callable=Count("pk", filter=on & ~Q(host="")),
+        failing=Count("pk", filter=fails),
     )
+    titles = list(RemoteAE.objects.filter(fails).values_list("ae_title", flat=True)[:3]) if counts["failing"] else []
+    return PeerCounts(**counts, failing_titles=titles)
 
 
 def commitments_latest(remote: RemoteAE, *, limit: int) -> list[CommitmentRequest]:

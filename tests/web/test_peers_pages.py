@@ -81,7 +81,7 @@ def test_list_says_who_may_what_and_who_does_not_answer(viewer) -> None:
     peer_make("OLD", enabled=False)
     with listeners_answer(live_row(calling_ae_title="WORKSTATION")):
         html = page(viewer)
-    for words in ("1 peer does not answer us.", "some studies", "10.1.2.3:11112", "Nothing listens on pacs.example:104",
+    for words in ("PACS does not answer us.", "some studies", "10.1.2.3:11112", "Nothing listens on pacs.example:104",
                   "switched off", "connected", "1 may query, 1 may retrieve; 2 can be called by us."):  # fmt: skip
         assert words in html, words
     assert "/echo/" not in html

@@ -50,8 +50,8 @@ class Step:
     seconds: float = 0.0
 
     @property
-    def milliseconds(self) -> str:
-        return f"{self.seconds * 1000:,.0f}"
+    def took(self) -> str:
+        return f"{self.seconds * 1000:,.0f} ms" if self.seconds >= 0.001 else "under 1 ms"
 
 
 @dataclass(frozen=True)
