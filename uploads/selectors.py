@@ -107,9 +107,11 @@ def earlier_unfinished(job: UploadJob) -> QuerySet[UploadJob]:
 
 def earlier_parts(job: UploadJob) -> dict[int, UploadPart]:
     """For each instance that a finished upload of an earlier revision brought to the same vault: its file there."""
-    parts = UploadPart.objects.filter(
+    found = UploadPart.objects.filter(
         job__in=_earlier(job).filter(state=JobState.DONE), instance__isnull=False, confirmed_at__isnull=False
-    ).select_related("job")
+    )
+    # Of the job only its id at the vault: its commitment and receipt are megabytes, and would come once for each part.
+    parts = found.select_related("job").only(*(field.name for field in UploadPart._meta.fields), "job__upload_id")
     return {part.instance_id: part for part in parts.order_by("pk") if part.instance_id is not None}
 
 
@@ -117,6 +119,11 @@ def earlier_upload_ids(job: UploadJob) -> list[str]:
     """The finished uploads of earlier revisions to the same vault, oldest first."""
     done = _earlier(job).filter(state=JobState.DONE)
     return list(done.order_by("revision__number").values_list("upload_id", flat=True))
+
+
+def upload_study(job: UploadJob) -> list[Instance]:
+    """What the upload's documents tell of: the study up to its revision, each series once in memory."""
+    return list(study_instances_through(job.revision).select_related(None).prefetch_related("series"))
 
 
 def upload_instances(job: UploadJob) -> QuerySet[Instance]:

@@ -83,15 +83,15 @@ class MemoryVault:
         self,
         upload_id: str,
         name: str,
-        source: BinaryIO,
+        source: BinaryIO | bytes,
         *,
         size_bytes: int,
         sha256: str,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         def effect() -> None:
-            content = b""
-            while block := source.read(min(BLOCK_BYTES, size_bytes - len(content))):
+            content, stream = b"", io.BytesIO(source) if isinstance(source, bytes) else source
+            while block := stream.read(min(BLOCK_BYTES, size_bytes - len(content))):
                 content += block
                 if on_progress is not None:
                     on_progress(len(content))

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import BinaryIO
 
 from django.db import transaction
@@ -23,7 +23,7 @@ from uploads.envelope.seal import SealingRun
 from uploads.models import UploadJob, UploadPart
 from uploads.ports import VaultError, VaultPort
 from uploads.queue import QUEUE
-from uploads.selectors import earlier_unfinished, upload_instances
+from uploads.selectors import earlier_unfinished, upload_instances, upload_study
 from uploads.services.anew import ANEW_BY_ITSELF, KEY_ROTATED, UPLOAD_CLOSED, upload_renewed
 from uploads.services.conveyor import Conveyor, Sealing
 from uploads.services.documents import study_info, study_map, study_metadata
@@ -51,6 +51,7 @@ class Upload:
         self._store = store
         self._ledger = Ledger(job)
         self._run: SealingRun | None = None
+        self._study: list[Instance] = []
         self._receipt_token = ""
 
     def run(self) -> None:
@@ -94,20 +95,23 @@ class Upload:
         """
         ledger = self._ledger
         ledger.load()
+        self._study = upload_study(self._job)
         width = option("UPLOAD.PARALLEL_FILES")
         limits = Limits(self._job.vault, now=database_now())
         upload_id = self._job.upload_id
         with Conveyor(ledger, vault=self._vault, limits=limits, upload_id=upload_id, width=width) as conveyor:
             conveyor.run([part for part in ledger.waiting() if part.name.startswith("key-")], ())
-            sealings = [*self._file_sealings(conveyor), *self._document_sealings(conveyor, DOCUMENTS)]
-            conveyor.run(ledger.waiting(), sealings)
+            waiting = ledger.waiting()
+            sealings = chain(self._file_sealings(conveyor), self._document_sealings(conveyor, DOCUMENTS))
+            conveyor.run(waiting, sealings)
             conveyor.run((), self._document_sealings(conveyor, (MAP,)))
         self._commitment_write()
 
     def _file_sealings(self, conveyor: Conveyor) -> list[Sealing]:
         """Names are numbers that no file of this upload has yet: a name is never given twice."""
         sealed = {part.instance_id for part in self._ledger.parts.values() if part.instance_id is not None}
-        missing = [instance for instance in upload_instances(self._job) if instance.pk not in sealed]
+        wanted = set(upload_instances(self._job).values_list("pk", flat=True)) - sealed
+        missing = [instance for instance in self._study if instance.pk in wanted]
         self._ledger.files_planned(
             len(sealed) + len(missing), missing_bytes=sum(instance.size_bytes for instance in missing)
         )
@@ -157,7 +161,7 @@ class Upload:
                 gateway_id=str(option("INSTANCE.ID")),
                 vault_id=vault.vault_id,
             )
-            conveyor.run((), [self._bytes_sealing(document.name, document.content) for document in run.key_documents])
+            conveyor.lead(self._bytes_sealing(document.name, document.content) for document in run.key_documents)
             self._run = run
         return self._run
 
@@ -171,8 +175,8 @@ class Upload:
 
     def _document(self, kind: str) -> dict[str, object]:
         if kind == MAP:
-            return study_map(self._job, self._ledger.parts.values())
-        return study_info(self._job) if kind == "info" else study_metadata(self._job)
+            return study_map(self._job, self._ledger.parts.values(), self._study)
+        return study_info(self._job) if kind == "info" else study_metadata(self._job, self._study)
 
     def _bytes_sealing(self, name: str, content: bytes, *, run_id: str = "") -> Sealing:
         sha256 = hashlib.sha256(content).hexdigest()
