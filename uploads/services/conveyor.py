@@ -27,8 +27,8 @@ from uploads.services.staging import Draft
 
 WINDOW_FILES = 64
 WINDOW_BYTES = 32 * 1024 * 1024
-GROUP_FILES = 16
-LINGER_SECONDS = 0.1
+GROUP_FILES = 24
+LINGER_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Conveyor:
         self._held: dict[str, bytes] = {}
         self._sending: dict[Future[Any], UploadPart] = {}
         self._sent: list[UploadPart] = []
+        self._removing: dict[Future[Any], list[UploadPart]] = {}
         self._open_files = self._open_bytes = 0
         self._leading: set[str] = set()
         self._behind: list[UploadPart] = []
@@ -141,7 +142,7 @@ class Conveyor:
             raise self._error
 
     def _idle(self) -> bool:
-        moving = self._sealing or self._syncing or self._sending
+        moving = self._sealing or self._syncing or self._sending or self._removing
         return not (moving or self._drafts or self._durable or self._sent)
 
     def _fill(self) -> None:
@@ -164,7 +165,7 @@ class Conveyor:
         return self._open_files < WINDOW_FILES and self._open_bytes < WINDOW_BYTES
 
     def _opened(self, parts: Sequence[UploadPart], *, sign: int = 1) -> None:
-        """Counts what is sealed and not confirmed."""
+        """Counts what is staged, or will be in a moment."""
         self._open_files += sign * len(parts)
         self._open_bytes += sign * sum(part.size_bytes for part in parts)
 
@@ -189,7 +190,8 @@ class Conveyor:
 
     def _take(self, future: Future[Any]) -> None:
         sealing, drafts = self._sealing.pop(future, None), self._syncing.pop(future, None)
-        part = self._sending.pop(future, None)
+        part, removed = self._sending.pop(future, None), self._removing.pop(future, [])
+        self._opened(removed, sign=-1)
         if future.cancelled():
             return
         error = future.exception()
@@ -242,11 +244,11 @@ class Conveyor:
         rows, self._durable = self._durable, []
         sent, self._sent = self._sent, []
         self._ledger.record(rows, sent)
-        self._opened(sent, sign=-1)
         self._gathered_at = time.monotonic()
         self._send(rows)
         if sent:
             future = self._syncer.submit(self._ledger.staging.remove, [part.sha256 for part in sent])
+            self._removing[future] = sent
             future.add_done_callback(self._ended.put)
 
     def _late(self) -> bool:
