@@ -7,7 +7,9 @@ class UploadsConfig(AppConfig):
     name = "uploads"
 
     def ready(self) -> None:
-        from gateway_project.core.queues import REGISTRY
-        from uploads.queue import QUEUE
+        from gateway_project.core.queues import REGISTRY, Periodic
+        from uploads.queue import QUEUE, VERIFY_QUEUE
 
         REGISTRY.add_queue(QUEUE)
+        REGISTRY.add_queue(VERIFY_QUEUE)
+        REGISTRY.add_periodic(Periodic("verify", "uploads.tasks.verify_plan", lambda: 600))

@@ -7,13 +7,17 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
-from gateway_project.core.models import Lane, LeasedJob
+from gateway_project.core.models import JobState, Lane, LeasedJob
 from studies.models import Instance, StudyRevision
 from uploads.ports import VaultError
 from uploads.ways import address_check
 from uploads.windows import windows_parse
 
 SLOWEST_BYTES_PER_SECOND = 16 * 1024
+# A finished upload that its vault has no longer: error codes of a job that verification has parked.
+VAULT_LOST = "vault-lost"
+VAULT_REMOVED = "vault-removed"
+LOST_CODES = frozenset({VAULT_LOST, VAULT_REMOVED})
 
 
 def new_upload_id() -> str:
@@ -156,7 +160,12 @@ class UploadJob(LeasedJob):
     """One revision of a study to one vault: at most one upload for each, whatever is killed and repeated.
 
     `upload_id` names it at the vault for ever; `commitment` is what we signed, `receipt` what the vault answered
-    (verified). It changes only when the upload is begun anew (services.anew), which leaves the old one uncommitted.
+    (verified). It changes only when the upload is begun anew (services.anew), which leaves the old one uncommitted, or
+    given up by its vault.
+
+    Verification (services.verify) asks a vault whether it still has what it has signed for: `checked_at` is when it
+    last answered, `verified_at` when it last had everything. DONE -> PARKED with one of LOST_CODES when it has not;
+    PARKED -> DONE when it has again, PARKED -> READY when a person lets it be uploaded anew.
     """
 
     vault = models.ForeignKey(Vault, on_delete=models.PROTECT, related_name="jobs")
@@ -171,12 +180,38 @@ class UploadJob(LeasedJob):
     receipt = models.TextField(blank=True, editable=False)
     receipt_id = models.CharField(max_length=80, blank=True)
     receipt_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    verified_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta(LeasedJob.Meta):
         constraints = [models.UniqueConstraint(fields=["vault", "revision"], name="uploads_job_once")]
+        indexes = [
+            *LeasedJob.Meta.indexes,
+            models.Index(fields=["vault", "state", "checked_at"], name="uploads_job_checked"),
+        ]
 
     def __str__(self) -> str:
         return f"upload {self.pk}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the vault had it, and has it no longer whole."""
+        return self.state == JobState.PARKED and self.error_code in LOST_CODES
+
+
+class VaultCheck(LeasedJob):
+    """The verification of one vault: ready when some of its uploads are due, done when they have been asked for.
+
+    `asked_at`: a person wants everything verified that was not since. `offered` is False for a vault whose interface
+    has no words for it; it is asked again as seldom as an upload would be verified.
+    """
+
+    vault = models.OneToOneField(Vault, on_delete=models.PROTECT, related_name="check_job")
+    asked_at = models.DateTimeField(null=True, blank=True)
+    offered = models.BooleanField(default=True)
+
+    def __str__(self) -> str:
+        return f"verification {self.pk}"
 
 
 class UploadAttempt(models.Model):
