@@ -25,10 +25,10 @@ BLOCK_BYTES = 256 * 1024
 SLOWEST_BYTES_PER_SECOND = 8 * 1024.0
 """A vault that takes less over a whole file is at fault; what a slow line still carries."""
 SMALL_ANSWER_BYTES = 64 * 1024
-_NO_HEADERS: Mapping[str, str] = {}
 LARGE_ANSWER_BYTES = 64 * 1024 * 1024  # the state of an upload of 100,000 files is about 14 MB
 
 _T = TypeVar("_T")
+_NO_HEADERS: Mapping[str, str] = {}
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -129,7 +129,8 @@ class VaultClient:
         """Returns only when the vault has answered, in its own words, that it holds this size and hash (RFC 9530
         digest).
 
-        Bytes are taken for what was hashed: only the vault hashes them again. Code `source-changed` when the source ends early or has another hash, `source-unreadable` when reading it fails.
+        Bytes are taken for what was hashed: only the vault hashes them again. Code `source-changed` when the source
+        ends early or has another hash, `source-unreadable` when reading it fails.
         """
         _check(_UPLOAD_ID, upload_id, "upload id")
         _check(_NAME, name, "file name")
@@ -220,7 +221,7 @@ class VaultClient:
         content_type: str,
         limit: int,
         not_found: tuple[str, str] | None = None,
-        body: "bytes | Iterable[bytes] | None" = None,
+        body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         if self._way is None:
@@ -270,7 +271,7 @@ class _Body:
         self._sha256 = sha256
         self._on_progress = on_progress
 
-    def __iter__(self) -> "Iterator[bytes | memoryview]":
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         sent = 0
         for block in self._held(self._source) if isinstance(self._source, bytes) else self._read(self._source):
             sent += len(block)
@@ -280,7 +281,7 @@ class _Body:
             if self._on_progress is not None:
                 self._on_progress(sent)
 
-    def _held(self, content: bytes) -> "Iterator[memoryview]":
+    def _held(self, content: bytes) -> Iterator[memoryview]:
         if len(content) != self._size_bytes:
             raise _source_changed()
         view = memoryview(content)

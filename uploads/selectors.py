@@ -172,9 +172,7 @@ def uploads_unverified(vault: Vault, *, now: datetime) -> QuerySet[UploadJob]:
     before = now - timedelta(days=days)
     asked_at = VaultCheck.objects.filter(vault=vault).values_list("asked_at", flat=True).first()
     since = max(before, asked_at) if asked_at is not None else before
-    kept = Q(state=JobState.DONE) & (
-        Q(checked_at__lt=since) | (Q(checked_at__isnull=True) & Q(receipt_at__lt=since))
-    )
+    kept = Q(state=JobState.DONE) & (Q(checked_at__lt=since) | (Q(checked_at__isnull=True) & Q(receipt_at__lt=since)))
     daily = max(since, now - timedelta(days=1))
     lost = Q(state=JobState.PARKED, error_code__in=LOST_CODES, checked_at__lt=daily)
     found = UploadJob.objects.filter(kept | lost, vault=vault).select_related("revision", "vault")
@@ -184,7 +182,9 @@ def uploads_unverified(vault: Vault, *, now: datetime) -> QuerySet[UploadJob]:
 def verification_offered(vault: Vault, *, now: datetime) -> bool:
     """Whether the vault's interface has words for it, as far as is known; what it had not may come with an update."""
     tried = VaultCheck.objects.filter(vault=vault, offered=False).first()
-    return tried is None or tried.ended_at is None or tried.ended_at < now - timedelta(days=option("UPLOAD.VERIFY_DAYS"))
+    return (
+        tried is None or tried.ended_at is None or tried.ended_at < now - timedelta(days=option("UPLOAD.VERIFY_DAYS"))
+    )
 
 
 def upload_files_here(job: UploadJob) -> bool:

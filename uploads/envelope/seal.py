@@ -160,7 +160,8 @@ class SealingRun:
 class SegmentWriter:
     """Writes header and segments; a full segment is held back until more follows, so that the last one is final.
 
-    What is held back stays in the pieces that it came in: nothing is copied. `segment_bytes` is smaller than the format's limit only in tests and vectors.
+    What is held back stays in the pieces that it came in: nothing is copied. `segment_bytes` is smaller than the
+    format's limit only in tests and vectors.
     """
 
     def __init__(

@@ -58,7 +58,8 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
     """A person asks again: what waits after a failure or was given up is tried at once; answers how many uploads.
 
     A lane that waits because of a fault is let try again too. An upload that gateway and vault cannot agree on any more
-    gets a fresh upload id, and so does one that its vault has lost, while its files are here. Rows are locked lanes first, then jobs, then the study: as every transition does.
+    gets a fresh upload id, and so does one that its vault has lost, while its files are here. Rows are locked lanes
+    first, then jobs, then the study: as every transition does.
     """
     retried = 0
     with transaction.atomic():

@@ -84,7 +84,7 @@ def vault_serve(
 
 
 class _StraightBody:
-    """A body of known length as it comes from the socket, in blocks of any size; gunicorn's own copies it twice more."""
+    """A body of known length in blocks as they come from the socket; gunicorn's own copies each twice more."""
 
     def __init__(self, reader: LengthReader) -> None:
         self._reader = reader
