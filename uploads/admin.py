@@ -59,6 +59,9 @@ class VaultAdmin(AdministratorAdmin):
         "canary_upload_id",
         "canary_sent_at",
         "canary_proved_at",
+        "recovery_canary_upload_id",
+        "recovery_canary_sent_at",
+        "recovery_canary_proved_at",
         "verification",
         "deletion",
         "token_state",
@@ -82,7 +85,7 @@ class VaultAdmin(AdministratorAdmin):
         ),
     )
     list_select_related = ("lane",)
-    actions = ("pins_compare", "canary_send", "verify_now")
+    actions = ("pins_compare", "canary_send", "recovery_canary_send", "verify_now")
 
     def get_fieldsets(self, request: HttpRequest, obj: Vault | None = None) -> Any:
         """A DICOMweb server has no keys."""
@@ -133,10 +136,18 @@ class VaultAdmin(AdministratorAdmin):
 
     @admin.action(description="Send a canary for the recipient to open", permissions=["change"])
     def canary_send(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        self._canaries_send(request, queryset, recovery=False)
+
+    @admin.action(description="Send a canary for the recovery key to open", permissions=["change"])
+    def recovery_canary_send(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        self._canaries_send(request, queryset, recovery=True)
+
+    def _canaries_send(self, request: HttpRequest, queryset: "QuerySet[Vault]", *, recovery: bool) -> None:
+        actor, holder = actor_of(request.user), "the recovery key's holder" if recovery else "the recipient"
         for vault in queryset.filter(transport=Transport.GVE1):
             with faults_told(self, request, vault):
-                upload_id = canary_send(vault, vault_client(vault), actor=actor_of(request.user))
-                words = f"{vault}: canary {upload_id} was sent. Let the recipient open it, then enter the proof."
+                upload_id = canary_send(vault, vault_client(vault), actor=actor, recovery=recovery)
+                words = f"{vault}: canary {upload_id} was sent. Let {holder} open it, then enter the proof."
                 self.message_user(request, words, messages.SUCCESS)
 
     @admin.action(description="Verify everything in the vault now", permissions=["change"])

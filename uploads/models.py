@@ -48,8 +48,8 @@ class Vault(models.Model):
 
     `recipient_jwk` and `receipt_jwk` are pinned: what the vault says later never replaces them (a difference stops the
     lane). They change only through `services.pins`: by an administrator who compares fingerprints, or by a statement
-    under the recipient's own pinned `signing_jwk`. `proved_keys` are the recipient keys that a canary was opened with,
-    and when; nothing may ever be deleted on a receipt for what was sealed for another key.
+    under the recipient's own pinned `signing_jwk`. `proved_keys` are the recipient and recovery keys that a
+    canary was opened with, and when; nothing may ever be deleted on a receipt for what was sealed for any other key.
 
     With the transport STOW a vault is any DICOMweb server: it has no keys, reads what it gets, and confirms each
     instance by its name instead of signing a receipt. `token` is then the bearer token, the password or the client's
@@ -101,6 +101,12 @@ class Vault(models.Model):
     canary_proof_sha256 = models.CharField(max_length=64, blank=True, editable=False)
     canary_sent_at = models.DateTimeField(null=True, blank=True)
     canary_proved_at = models.DateTimeField(null=True, blank=True, help_text="For the pinned key; empty: not yet.")
+    recovery_canary_upload_id = models.CharField(max_length=32, blank=True)
+    recovery_canary_proof_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    recovery_canary_sent_at = models.DateTimeField(null=True, blank=True)
+    recovery_canary_proved_at = models.DateTimeField(
+        null=True, blank=True, help_text="For the pinned recovery key; empty: not yet."
+    )
     proved_keys = models.JSONField(default=dict, blank=True)
     transport = models.CharField(max_length=8, choices=Transport.choices, default=Transport.GVE1)
     auth_kind = models.CharField(max_length=8, choices=AuthKind.choices, default=AuthKind.NONE)

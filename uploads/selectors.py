@@ -11,6 +11,7 @@ from gateway_project.core.models import JobState
 from gateway_project.core.options import option
 from studies.models import Instance
 from studies.selectors import study_instances_through
+from uploads.envelope.keys import thumbprint
 from uploads.models import LOST_CODES, Transport, UploadAttempt, UploadJob, UploadPart, Vault, VaultCheck
 
 REFUSALS_SHOWN = 10
@@ -219,10 +220,16 @@ def demonstration_exists() -> bool:
 
 
 def deletion_allowed(vault: Vault, *, key_id: str | None = None) -> bool:
-    """Whether receipts of this vault may ever allow deletion of what is sealed for this recipient key (default: the
-    pinned one): the recipient has opened a canary with it, and the vault is no demonstration.
+    """Whether receipts of this vault may ever allow deletion of what is sealed for this key (default: for all that are
+    pinned, the recovery key too): its holder has opened a canary with it, and the vault is no demonstration.
     """
-    return not vault.demonstration and (key_id or vault.recipient_key_id) in vault.proved_keys
+    key_ids = [key_id] if key_id else pinned_key_ids(vault)
+    return not vault.demonstration and all(each in vault.proved_keys for each in key_ids)
+
+
+def pinned_key_ids(vault: Vault) -> list[str]:
+    """Whom studies are sealed for now, the recipient first."""
+    return [vault.recipient_key_id, *([thumbprint(vault.recovery_jwk)] if vault.recovery_jwk else [])]
 
 
 # -- STOW: any DICOMweb server -----------------------------------------------------------------------------------------
@@ -245,7 +252,7 @@ def stow_instances(job: UploadJob) -> QuerySet[Instance]:
 def upload_allows_deletion(job: UploadJob) -> bool:
     """Whether what this upload brought to its vault may be deleted here, as far as this vault is concerned.
 
-    A GVE1 vault must have signed a receipt, for what is sealed for a key that was proved to open. A DICOMweb server
+    A GVE1 vault must have signed a receipt, for what is sealed for keys that were all proved to open. A DICOMweb server
     proves nothing later: it counts only where an administrator said so for this vault, and when it has confirmed every
     instance by its name.
     """
@@ -254,8 +261,8 @@ def upload_allows_deletion(job: UploadJob) -> bool:
         return False
     if vault.transport == Transport.STOW:
         return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
-    key_id = job.recipient_key_ids.partition(" ")[0]
-    return bool(job.receipt and key_id) and deletion_allowed(vault, key_id=key_id)
+    key_ids = job.recipient_key_ids.split()
+    return bool(job.receipt and key_ids) and all(deletion_allowed(vault, key_id=key_id) for key_id in key_ids)
 
 
 # -- the chain of custody ----------------------------------------------------------------------------------------------
