@@ -14,6 +14,7 @@ from studies.selectors import store_open
 from uploads.envelope.errors import EnvelopeError
 from uploads.models import Transport, UploadAttempt, UploadJob, VaultCheck
 from uploads.ports import DELIVERY, VaultError
+from uploads.services.attempt import ACTOR
 from uploads.services.limits import lane_limits
 from uploads.services.stow_upload import StowUpload
 from uploads.services.stow_vaults import stow_client
@@ -21,7 +22,6 @@ from uploads.services.upload import Upload
 from uploads.services.vaults import vault_client
 from uploads.services.verify import VaultVerification, checks_plan
 
-ACTOR = "process:upload"
 # Refusals that no retry mends, of whatever study: the lane waits for a person. Words where the vault's do not help.
 HARD_STOPS = {
     "unauthorized": "",

@@ -1,4 +1,4 @@
-"""The canary: a small upload whose content only one key's holder can read, so that a proof of it shows that somebody can.
+"""The canary: a small upload that only one key's holder can read, so that a proof of it shows that somebody can.
 
 A receipt proves that a vault stores something; that a private key opens it, only its holder can show. What we keep of
 the proof is its hash.
@@ -37,8 +37,8 @@ FILE_NAME = "file-00001.gve"
 def canary_send(vault: Vault, port: VaultPort, *, actor: str, recovery: bool = False) -> str:
     """Seals a canary for the pinned recipient alone, uploads it, verifies the receipt; returns its upload id.
 
-    With `recovery` for the pinned recovery key alone. The one before it for that key counts no more. Raises JobFault for
-    another identity or key than pinned, VaultError, and PinError for a receipt that does not hold, a key that was
+    With `recovery` for the pinned recovery key alone. The one before it for that key counts no more. Raises JobFault
+    for another identity or key than pinned, VaultError, and PinError for a receipt that does not hold, a key that was
     changed meanwhile or one that is not there. What a crash leaves at the vault is of no use.
     """
     jwk, kid = _key(vault, recovery=recovery)
