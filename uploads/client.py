@@ -221,7 +221,7 @@ class VaultClient:
         content_type: str,
         limit: int,
         not_found: tuple[str, str] | None = None,
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | Iterable[bytes | memoryview] | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         if self._way is None:

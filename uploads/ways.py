@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from typing import cast
 from urllib.parse import urlsplit
 
 import requests
@@ -63,7 +64,7 @@ class Way:
         method: str,
         path: str,
         *,
-        body: bytes | Iterable[bytes] | None,
+        body: bytes | Iterable[bytes | memoryview] | None,
         headers: Mapping[str, str],
         timeout: tuple[float, float],
     ) -> Iterator[BaseHTTPResponse]:
@@ -76,7 +77,7 @@ class Way:
             response = self.pool.urlopen(
                 method,
                 self.prefix + path,
-                body=body,
+                body=body,  # type: ignore[arg-type]  # it also takes what is no bytes, as sockets do
                 headers={**self.headers, **headers},
                 retries=False,
                 redirect=False,
@@ -100,7 +101,7 @@ def way_open(session: requests.Session, address: str) -> Way:
     try:
         prepared = session.prepare_request(requests.Request("GET", address))
         settings = session.merge_environment_settings(address, {}, None, None, None)
-        adapter = session.get_adapter(address)
+        adapter = cast("DeadlineAdapter", session.get_adapter(address))
         pool = adapter.get_connection_with_tls_context(
             prepared, settings["verify"], proxies=settings["proxies"], cert=settings["cert"]
         )
@@ -108,7 +109,7 @@ def way_open(session: requests.Session, address: str) -> Way:
         prefix = adapter.request_url(prepared, settings["proxies"])
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise failure_translate(error) from None
-    return Way(pool, prefix.rstrip("/"), dict(prepared.headers))
+    return Way(cast("HTTPConnectionPool", pool), prefix.rstrip("/"), dict(prepared.headers))
 
 
 def address_check(base_url: str) -> bool:

@@ -49,10 +49,10 @@ class Command(BaseCommand):
         upload_id, sent_at, proved_at = (
             getattr(vault, f"{prefix}canary_{name}") for name in ("upload_id", "sent_at", "proved_at")
         )
-        key_id = (pinned_key_ids(vault)[1:] or [None])[0] if recovery else vault.recipient_key_id
+        key_ids = pinned_key_ids(vault)[1:] if recovery else [vault.recipient_key_id]
         document = {
             "name": vault.name,
-            f"{key}_key_id": key_id,
+            f"{key}_key_id": key_ids[0] if key_ids else None,
             "canary_upload_id": upload_id or None,
             "sent_at": sent_at.isoformat() if sent_at else None,
             "proved_at": proved_at.isoformat() if proved_at else None,
