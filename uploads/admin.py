@@ -16,7 +16,7 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
 from uploads.forms import VaultForm, keys_apply
-from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault, VaultCheck
 from uploads.ports import VaultError
 from uploads.selectors import deletion_allowed, vault_verification
 from uploads.services.canary import canary_send
@@ -227,12 +227,29 @@ class UploadJobAdmin(ReadOnlyAdmin):
         "error_words",
         "receipt_id",
         "receipt_at",
+        "verified_at",
     )
     list_select_related = ("vault", "revision")
     list_filter = ("state", "vault")
     search_fields = ("=upload_id", "=receipt_id", "=revision__study__study_instance_uid")
     inlines = (AttemptInline,)
     ordering = ("-id",)
+
+
+@admin.register(VaultCheck, site=site)
+class VaultCheckAdmin(ReadOnlyAdmin):
+    list_display = (
+        "vault",
+        "state",
+        "run_after",
+        "progress_done",
+        "progress_total",
+        "error_words",
+        "offered",
+        "ended_at",
+    )
+    list_select_related = ("vault",)
+    ordering = ("vault",)
 
 
 @admin.register(UploadAttempt, site=site)

@@ -216,6 +216,10 @@ class VaultCheck(LeasedJob):
     asked_at = models.DateTimeField(null=True, blank=True)
     offered = models.BooleanField(default=True)
 
+    class Meta(LeasedJob.Meta):
+        verbose_name = "verification of a vault"
+        verbose_name_plural = "verifications of vaults"
+
     def __str__(self) -> str:
         return f"verification {self.pk}"
 

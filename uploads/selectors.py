@@ -107,8 +107,12 @@ def _earlier(job: UploadJob) -> QuerySet[UploadJob]:
 
 
 def earlier_unfinished(job: UploadJob) -> QuerySet[UploadJob]:
-    """Uploads of earlier revisions to the same vault that this one has to wait for."""
-    return _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    """Uploads of earlier revisions to the same vault that this one has to wait for.
+
+    Not for one that the vault has lost: what of it is still here travels in this one, and the rest is named as absent.
+    """
+    unfinished = _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    return unfinished.exclude(state=JobState.PARKED, error_code__in=LOST_CODES)
 
 
 def earlier_parts(job: UploadJob) -> dict[int, UploadPart]:

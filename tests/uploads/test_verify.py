@@ -163,6 +163,22 @@ def test_later_revisions_go_anew_with_the_one_that_their_maps_refer_to(house: Ho
     assert {entry["upload_id"] for entry in document["files"]} == {first.upload_id, second.upload_id}
 
 
+def test_a_later_revision_does_not_wait_for_what_was_lost_but_brings_it_along(house: House) -> None:
+    (study,) = uploaded(house, 1)
+    damage(house, house.job(study))
+    check(house)
+    house.settled(1, instances=[3])
+    house.drain()
+    second = house.job(study, 2)
+    assert second.state == JobState.DONE
+    assert len(house.vault.opened(second.upload_id)) == 3
+    study.refresh_from_db()
+    assert study.state == "failed_permanent", "the first one is lost all the same, until somebody sends it anew"
+    assert pipeline.retry(study.pk, actor="user:anna") == 2
+    house.drain()
+    house.uploaded(study, revision=2)
+
+
 def test_what_is_deleted_here_too_is_never_given_up_at_the_vault(house: House) -> None:
     (study,) = uploaded(house, 1)
     job = house.job(study)

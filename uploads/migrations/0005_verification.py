@@ -38,6 +38,8 @@ class Migration(migrations.Migration):
                 ('offered', models.BooleanField(default=True)),
             ],
             options={
+                'verbose_name': 'verification of a vault',
+                'verbose_name_plural': 'verifications of vaults',
                 'abstract': False,
             },
         ),
