@@ -15,6 +15,7 @@ from benchmarks.index import index
 from benchmarks.large import large
 from benchmarks.parallel import parallel
 from benchmarks.peers import BenchmarkError, program
+from benchmarks.push import push
 from benchmarks.receive import receive
 from benchmarks.report import Clock, TableRow, load, machine, table, tell, versions
 from benchmarks.seal import seal
@@ -23,9 +24,10 @@ FREE_GB = 8
 Part = Callable[..., Sequence[TableRow]]
 PARTS: dict[str, tuple[Part, float]] = {
     # each with its end as a share of the time from the beginning; a round that has begun is finished
-    "receive": (receive, 0.17),
-    "parallel": (parallel, 0.27),
-    "index": (index, 0.43),
+    "push": (push, 0.08),
+    "receive": (receive, 0.22),
+    "parallel": (parallel, 0.3),
+    "index": (index, 0.45),
     "seal": (seal, 0.53),
     "large": (large, 0.6),
     "associations": (associations, 0.97),
@@ -38,6 +40,8 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
 - "Tuned" senders have TCP_NODELAY=1, those "as installed" have not. The peers are always tuned.
 - At once: senders of our own (benchmarks/scu.py), a process each, their PDUs encoded before. storescp serves more than
   one with --fork alone. One answer: from the first PDV of the data set until the response is read, all rounds together.
+- Sending: to storescp, which writes what it gets; reading the files included. storescu and storescp are tuned, but for
+  the receiver as installed, to which pynetdicom's own requestor sends the same.
 - Index: as receiving, the gateway beside itself with an empty index. The seeded rows have no files.
 - "Primitives": zstd-3, AES-256-CBC and HMAC-SHA-512 in memory, one thread, nothing kept.
 - Upload: from the settled study to the verified receipt; hashing, staging and the vault's fsyncs included.

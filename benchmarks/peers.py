@@ -80,7 +80,7 @@ class Storescp:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, *, fork: bool = False) -> Iterator["Storescp | None"]:
+    def start(cls, folder: Path, *, fork: bool = False, tuned: bool = True) -> Iterator["Storescp | None"]:
         """None when it is not installed. By default it serves one association after the other; with `fork` all at once,
         each in a process of its own."""
         found = program("storescp")
@@ -91,7 +91,7 @@ class Storescp:
         received.mkdir()
         (port,) = free_ports(1)
         options = ["-q", "-aet", cls.ae_title, "-od", str(received), "+B", *(["--fork"] if fork else [])]
-        with running([found, *options, str(port)], port=port, log=folder / "storescp.log", env=TUNED):
+        with running([found, *options, str(port)], port=port, log=folder / "storescp.log", env=TUNED if tuned else {}):
             yield cls(received, port)
 
 

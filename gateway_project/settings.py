@@ -106,7 +106,7 @@ Q_CLUSTER: dict[str, Any] = {
     "recycle": 200,
     "max_rss": 600_000,
     "label": "Task queue",
-    "ALT_CLUSTERS": {"control": {"workers": 1}, "transfer": {"workers": 2}},
+    "ALT_CLUSTERS": {"control": {"workers": 1}, "transfer": {"workers": 2}, "notices": {"workers": 1}},
 }
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -22,7 +22,7 @@
     for (const part of fresh.querySelectorAll("[data-part]")) {
       const shown = main.querySelector(`[data-part="${part.dataset.part}"]`);
       const now = signature(part);
-      if (!shown || signatures.get(part.dataset.part) === now) continue;
+      if (!shown || signatures.get(part.dataset.part) === now || busy(shown)) continue;
       if (shown.classList.contains("empty") !== part.classList.contains("empty")) return void location.reload();
       const focus = focusRemember(shown);
       signatures.set(part.dataset.part, now);
@@ -30,6 +30,13 @@
       shown.replaceWith(part);
       focusRestore(part, focus);
     }
+  }
+
+  // What somebody has ticked, opened or begun to write stays until it is sent or taken back.
+  function busy(part) {
+    const active = document.activeElement;
+    const writing = part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
+    return writing || part.querySelector("input:checked, details[open]") !== null;
   }
 
   function focusRemember(part) {
@@ -198,5 +205,7 @@
     document.addEventListener("visibilitychange", () => document.hidden || refresh());
   }
   prepare(document);
+  const here = document.querySelector(".top nav a[aria-current]");
+  if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
   window.setInterval(tick, 1000);
 })();

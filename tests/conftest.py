@@ -35,6 +35,7 @@ JUDGES: dict[str, Callable[[], str]] = {
     "browser": partial(program_missing, "chromium"),
     "dcmjs": partial(npm_missing, dcmjs.PACKAGE),
     "jose": partial(npm_missing, "jose"),
+    "axe": partial(npm_missing, "axe-core"),
     "orthanc": orthanc_missing,
 }
 

@@ -8,10 +8,10 @@ from django.db import models
 from django.utils.timezone import now
 
 from gateway_project.core.models import JobState, Lane, LeasedJob
+from gateway_project.core.windows import windows_parse
 from studies.models import Instance, StudyRevision
 from uploads.ports import VaultError
 from uploads.ways import address_check
-from uploads.windows import windows_parse
 
 SLOWEST_BYTES_PER_SECOND = 16 * 1024
 # A finished upload that its vault has no longer: error codes of a job that verification has parked.

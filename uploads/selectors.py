@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from gateway_project.core.models import JobState
 from gateway_project.core.options import option
@@ -13,6 +13,7 @@ from studies.models import Instance
 from studies.selectors import study_instances_through
 from uploads.envelope.keys import thumbprint
 from uploads.models import LOST_CODES, Transport, UploadAttempt, UploadJob, UploadPart, Vault, VaultCheck
+from uploads.queue import NAME as QUEUE_NAME
 
 REFUSALS_SHOWN = 10
 
@@ -290,3 +291,71 @@ def study_coverage(study_id: int) -> list[Coverage]:
     )
     counted = dict(done.order_by().values_list("job__vault").annotate(number=Count("instance", distinct=True)))
     return [Coverage(vault, counted[vault.pk]) for vault in Vault.objects.filter(pk__in=counted).order_by("name")]
+
+
+# -- what the page of vaults shows -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """The uploads of one vault that are in one state: how many, and since when the oldest."""
+
+    count: int = 0
+    oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AttemptPage:
+    rows: list[UploadAttempt]
+    newer: bool
+    older: bool
+
+
+def vaults_all() -> QuerySet[Vault]:
+    """Every vault with its lane, those that are on first, and `receipt_at` and `receipt_id` of its latest receipt."""
+    done = UploadJob.objects.filter(vault=OuterRef("pk"), state=JobState.DONE).order_by("-pk")
+    receipted = done.filter(receipt_at__isnull=False)
+    return (
+        Vault.objects.select_related("lane")
+        .annotate(
+            receipt_at=Subquery(receipted.values("receipt_at")[:1]),
+            receipt_id=Subquery(receipted.values("receipt_id")[:1]),
+            done_at=Subquery(done.values("ended_at")[:1]),
+        )
+        .order_by("-enabled", "name")
+    )
+
+
+def uploads_in_line() -> dict[tuple[int, str], Line]:
+    """What is not done, by vault and state. One query over the index of states."""
+    states = (JobState.READY, JobState.RUNNING, JobState.PARKED)
+    rows = UploadJob.objects.filter(queue=QUEUE_NAME, state__in=states).order_by().values_list("vault_id", "state")
+    counted = rows.annotate(count=Count("pk"), oldest=Min("created_at"))
+    return {(vault, state): Line(count, oldest) for vault, state, count, oldest in counted}
+
+
+def uploads_under_way(vault: Vault | None = None, *, limit: int = 50) -> list[UploadJob]:
+    """Uploads that run now with their study and the attempt that runs: two queries."""
+    jobs = UploadJob.objects.filter(queue=QUEUE_NAME, state=JobState.RUNNING)
+    if vault is not None:
+        jobs = jobs.filter(vault=vault)
+    running = UploadAttempt.objects.filter(result="running")
+    return list(
+        jobs.select_related("vault", "revision__study")
+        .defer("commitment", "receipt")
+        .prefetch_related(Prefetch("tries", queryset=running))
+        .order_by("started_at", "pk")[:limit]
+    )
+
+
+def attempts_page(vault: Vault, *, before: int = 0, after: int = 0, size: int = 20) -> AttemptPage:
+    """Attempts of a vault's uploads, latest first, by keyset of their id. One query."""
+    attempts = UploadAttempt.objects.filter(job__vault=vault).select_related("job__revision__study")
+    attempts = attempts.defer("job__commitment", "job__receipt")
+    if after:
+        rows = list(attempts.filter(pk__gt=after).order_by("pk")[: size + 1])
+        return AttemptPage(rows[:size][::-1], newer=len(rows) > size, older=True)
+    if before:
+        attempts = attempts.filter(pk__lt=before)
+    rows = list(attempts.order_by("-pk")[: size + 1])
+    return AttemptPage(rows[:size], newer=bool(before), older=len(rows) > size)

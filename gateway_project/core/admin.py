@@ -11,7 +11,17 @@ from django.http import HttpRequest
 
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
 from gateway_project.core.clock import database_now
-from gateway_project.core.models import Alert, AuditEvent, AuditEventType, AuditSeal, ConfigOverride, Lane, Lease
+from gateway_project.core.models import (
+    Alert,
+    AlertNotice,
+    AlertNoticeItem,
+    AuditEvent,
+    AuditEventType,
+    AuditSeal,
+    ConfigOverride,
+    Lane,
+    Lease,
+)
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
 from gateway_project.core.services.alerts import alert_acknowledge
@@ -75,6 +85,22 @@ class AlertAdmin(ReadOnlyAdmin):
         for alert in queryset:
             alert_acknowledge(alert, actor=actor_of(request.user))
         self.message_user(request, "Acknowledged. An alert stays open until it is healed.", messages.SUCCESS)
+
+
+@admin.register(AlertNotice, site=site)
+class AlertNoticeAdmin(ReadOnlyAdmin):
+    list_display = ("id", "way", "state", "dropped", "attempts", "run_after", "ended_at", "error_words")
+    list_filter = ("way", "state")
+    ordering = ("-id",)
+
+
+@admin.register(AlertNoticeItem, site=site)
+class AlertNoticeItemAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "severity", "words", "notice", "alert", "at")
+    list_select_related = ("notice", "alert")
+    list_filter = ("kind",)
+    raw_id_fields = ("notice", "alert")
+    ordering = ("-id",)
 
 
 @admin.register(AuditEvent, site=site)

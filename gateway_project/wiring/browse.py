@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.urls import reverse
 from django.utils.timezone import localtime
@@ -10,6 +10,7 @@ from django.utils.timezone import localtime
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
+from gateway_project.wiring.cursor import cursor_read, cursor_write
 from gateway_project.wiring.timeline import Entry, study_timeline
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
 from studies.models import Series, Study, StudyState
@@ -96,23 +97,8 @@ class StudyView:
 
 
 def cursor_text(study: Study) -> str:
-    """The place of a study in the list, for an address: when it was received (µs) and our id; nothing of a patient."""
-    return f"{_microseconds(study.received_at)}-{study.pk}"
-
-
-def cursor_read(text: str) -> tuple[datetime, int]:
-    """Raises ValueError for what is not a cursor."""
-    moment, _dash, pk = text.partition("-")
-    if not (moment.isdecimal() and pk.isdecimal() and len(moment) <= 17 and len(pk) <= 18):
-        raise ValueError("not a cursor")
-    return _EPOCH + timedelta(microseconds=int(moment)), int(pk)
-
-
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    """The place of a study in the list, for an address: when it was received and our id; nothing of a patient."""
+    return cursor_write(study.received_at, study.pk)
 
 
 def studies_listing(*, state: str, query: str, before: str, after: str) -> Listing:
@@ -211,7 +197,7 @@ def _lane_trouble(lane: Lane, now: datetime) -> Trouble:
         again = duration_words((lane.open_until - now).total_seconds())
         tone, words = "warn", f"{lane.fault_words} It tries again by itself in {again}; nothing is lost."
     else:
-        tone, words = "warn", f"{lane.fault_words} The next upload tries it again; nothing is lost."
+        tone, words = "warn", f"{lane.fault_words} The next try comes by itself; nothing is lost."
     return Trouble(
         tone=tone,
         title=lane.title,

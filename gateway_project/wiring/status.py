@@ -21,6 +21,7 @@ from gateway_project.core.logs import correlation_get
 from gateway_project.core.options import OptionError, StoreUnavailableError, option, option_bootstrap, restart_pending
 from gateway_project.core.roles import can_act, can_administer, can_see
 from gateway_project.core.selectors import alerts_open
+from gateway_project.wiring.pages.navigation import navigation
 from gateway_project.wiring.setup import request_is_local
 from uploads.selectors import demonstration_exists
 
@@ -67,6 +68,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     return {
         "banner": SimpleLazyObject(banner),
+        "navigation": SimpleLazyObject(lambda: navigation(user, request.path)),
         "may_see": SimpleLazyObject(lambda: can_see(user)),
         "may_act": SimpleLazyObject(lambda: can_act(user)),
         "may_administer": SimpleLazyObject(lambda: can_administer(user)),

@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _PREAMBLE_BYTES = 128
 _META_BYTES_MAX = 65_536
@@ -25,6 +26,16 @@ class SendableFile:
     transfer_syntax_uid: str
     dataset_offset: int
     dataset_bytes: int
+
+    def open_dataset(self) -> BinaryIO:
+        """The file at the beginning of its data set. Raises OSError."""
+        stream = self.path.open("rb", buffering=0)
+        try:
+            stream.seek(self.dataset_offset)
+        except OSError:
+            stream.close()
+            raise
+        return stream
 
 
 def sendable_file(path: Path) -> SendableFile | None:

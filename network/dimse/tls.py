@@ -55,6 +55,31 @@ def context_of(settings: TlsSettings) -> ssl.SSLContext:
     return _context_cached(settings, tuple(_stamp(path) for path in _files(settings)))
 
 
+@dataclass(frozen=True)
+class ClientTlsSettings:
+    """How we call a peer over TLS: absolute paths of files.
+
+    `ca` is what its certificate must lead to (empty: the system's); with `check_name` it must name the peer's address.
+    `certificate`, `private_key` and `password` as in TlsSettings: ours, for a peer that wants one.
+    """
+
+    ca: str = ""
+    check_name: bool = True
+    certificate: str = ""
+    private_key: str = ""
+    password: str = ""
+    min_version: MinVersion = "1.2"
+
+    def __repr__(self) -> str:
+        return f"ClientTlsSettings({self.ca!r}, check_name={self.check_name})"
+
+
+def client_context_of(settings: ClientTlsSettings) -> ssl.SSLContext:
+    """The context for these settings, the same object until a file has changed. Raises ConfigurationError."""
+    files = [path for path in (settings.ca, settings.certificate, settings.private_key) if path]
+    return _client_context_cached(settings, tuple(_stamp(path) for path in files))
+
+
 def handshake(
     connection: socket.socket, settings: TlsSettings, *, seconds: float = HANDSHAKE_SECONDS
 ) -> tuple[ssl.SSLSocket, str]:
@@ -122,7 +147,30 @@ def _context_cached(settings: TlsSettings, _stamps: tuple[tuple[int, int, int], 
     return context
 
 
-def _identity_load(context: ssl.SSLContext, settings: TlsSettings) -> None:
+@functools.lru_cache(maxsize=64)
+def _client_context_cached(settings: ClientTlsSettings, _stamps: tuple[tuple[int, int, int], ...]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(_TLS12_CIPHERS)
+    context.check_hostname = settings.check_name
+    try:
+        if settings.ca:
+            context.load_verify_locations(cafile=settings.ca)
+        else:
+            context.load_default_certs()
+        if settings.certificate:
+            _identity_load(context, settings)
+    except (OSError, ValueError, TypeError) as exc:  # ssl.SSLError is an OSError
+        raise ConfigurationError(
+            "CA, certificate, private key or password for TLS cannot be used: check that they are PEM or PFX and "
+            "belong together.",
+            code="tls-certificate-invalid",
+        ) from exc
+    return context
+
+
+def _identity_load(context: ssl.SSLContext, settings: "TlsSettings | ClientTlsSettings") -> None:
     if not settings.certificate.lower().endswith(_PFX_SUFFIXES):
         # A callback, not a string: without one OpenSSL would ask at the terminal.
         context.load_cert_chain(settings.certificate, settings.private_key or None, password=settings.password.encode)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from network.dimse import scu
-from network.dimse.requestor import association
+from network.dimse.scu import association
 from tests.dicom_samples import study_files
 from tests.gateway_harness import Gateway, free_ports, listens, wait_until
 from tests.network.certificates import issue
 
 pytestmark = [pytest.mark.timeout(120)]
-ECHO = [("1.2.840.10008.1.1", "1.2.840.10008.1.2")]
+ECHO = [scu.VERIFICATION_PROPOSAL]
 ADMINISTRATOR = (
     "from gateway_project.wiring.setup import administrator_create;"
     "administrator_create(username='first', password='a long pass phrase 7')"
@@ -53,10 +53,10 @@ def test_endpoint_rows_are_followed_while_associations_live(gateway: Gateway) ->
                 "from network.models import LocalAE; LocalAE.objects.filter(name='second').update(enabled=False)"
             )
             wait_until(lambda: not listens(port), what="the end of the second endpoint")
-            assert second.send_c_echo().Status == 0
+            scu.echo_on(second)
         gateway.code(ADMINISTRATOR)  # from now on beyond loopback: bound anew, on the same port
         wait_until(lambda: "listening as configured" in gateway.log.read_text(), what="the end of set-up")
-        assert opened.send_c_echo().Status == 0
+        scu.echo_on(opened)
     wait_until(lambda: not refused(gateway.dimse_port), what="the default endpoint")
 
 
@@ -109,8 +109,8 @@ def test_one_association_is_ended_from_another_process(gateway: Gateway) -> None
         line = next(line for line in listed.splitlines() if " ENDED " in line)
         ended = gateway.manage("associations", "--end", line.split()[0])
         assert ended.returncode == 0, ended.stderr
-        wait_until(lambda: one.is_aborted, what="the abort")
-        assert kept.send_c_echo().Status == 0
+        wait_until(lambda: not one.is_quiet(), what="the abort")
+        scu.echo_on(kept)
     trail = "SELECT actor FROM core_auditevent WHERE detail LIKE '%association ended%'"
     assert gateway.rows(trail) == [("command:associations",)]
     outcomes = "SELECT calling_ae_title, outcome, reason FROM network_associationrecord"

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
 
 from network.dimse import scu
 from network.dimse.acceptor import Acceptor, ConnectionLimits
-from network.dimse.contexts import VERIFICATION
 from network.dimse.errors import ListenError
+from network.dimse.part10_head import sendable_file
 from network.dimse.receiver_process import FIRST_RESTART_SECONDS, LONGEST_RESTART_SECONDS, restart_delay
-from network.dimse.requestor import association
+from network.dimse.scu import association
+from network.dimse.scu.store import store_each
 from tests.network.dimse_fixtures import ROOT, Gateway, raw_connection, read_events, wait_until, write_instance
 
 
@@ -43,7 +43,7 @@ def test_connections_of_a_killed_receiver_leave_the_live_list(tmp_path: Path):
 
 
 def test_two_receivers_share_the_associations(tmp_path: Path):
-    context = [(VERIFICATION, ImplicitVRLittleEndian)]
+    context = [scu.VERIFICATION_PROPOSAL]
     with Gateway(tmp_path, receivers=2) as gateway:
         wait_until(lambda: len(gateway.events("started")) == 2)
         while {one.receiver for one in gateway.acceptor.live()} != {0, 1}:
@@ -59,9 +59,9 @@ def test_two_receivers_share_the_associations(tmp_path: Path):
 def test_live_list_tells_who_sends_what(tmp_path: Path):
     dataset = write_instance(tmp_path / "a.dcm")
     with Gateway(tmp_path) as gateway:
-        context = [("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")]
+        context = [scu.Proposal("1.2.840.10008.5.1.4.1.1.2", ("1.2.840.10008.1.2.1",))]
         with association(context, **gateway.peer) as opened:
-            opened.send_c_store(tmp_path / "a.dcm")
+            list(store_each(opened, [sendable_file(tmp_path / "a.dcm")]))
             (one,) = wait_until(lambda: [one for one in gateway.acceptor.live() if one.objects_stored])
             assert (one.calling_ae_title, one.called_ae_title, one.address) == ("MODALITY", "GATEWAY", "127.0.0.1")
             assert (one.objects_stored, one.objects_refused, one.bytes_received) == (1, 0, len(dataset))

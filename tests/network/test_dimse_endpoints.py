@@ -7,16 +7,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
 
 from network.dimse import scu
 from network.dimse.access import Policy
 from network.dimse.channel import Ticket, socket_send
-from network.dimse.contexts import VERIFICATION
 from network.dimse.control import ControlError, ControlServer, control_call
 from network.dimse.endpoints import Endpoint, Listeners
 from network.dimse.errors import ConfigurationError
-from network.dimse.requestor import association
+from network.dimse.part10_head import sendable_file
+from network.dimse.scu import association
+from network.dimse.scu.store import store_each
 from network.dimse.tls import HandshakeError, TlsSettings, context_of, handshake
 from tests.gateway_harness import free_ports
 from tests.network.certificates import issue
@@ -30,7 +30,7 @@ from tests.network.dimse_fixtures import (
     write_instance,
 )
 
-ECHO = [(VERIFICATION, ImplicitVRLittleEndian)]
+ECHO = [scu.VERIFICATION_PROPOSAL]
 
 
 def endpoint(port: int, **values) -> Endpoint:
@@ -49,11 +49,12 @@ def listens(port: int) -> bool:
 def test_association_outlives_its_endpoint_and_the_new_one_serves(tmp_path: Path):
     first, second = free_ports(2)
     write_instance(tmp_path / "a.dcm")
-    store = [("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")]
+    store = [scu.Proposal("1.2.840.10008.5.1.4.1.1.2", ("1.2.840.10008.1.2.1",))]
     with Gateway(tmp_path, endpoints=[endpoint(first)]) as gateway, association(store, **peer(first)) as opened:
         gateway.acceptor.endpoints_set([endpoint(second, name="other")])
         wait_until(lambda: listens(second) and not listens(first))
-        assert opened.send_c_store(tmp_path / "a.dcm").Status == 0
+        ((_file, answer),) = store_each(opened, [sendable_file(tmp_path / "a.dcm")])
+        assert answer.is_stored
         scu.echo(**peer(second))
         gateway.acceptor.endpoints_set([endpoint(first), endpoint(second, name="other")])
         wait_until(lambda: listens(first))
@@ -130,7 +131,7 @@ def test_rules_that_change_hold_for_the_next_and_leave_the_living(tmp_path: Path
             return False
 
         wait_until(refused)
-        assert one.send_c_echo().Status == 0
+        scu.echo_on(one)
 
 
 def test_ended_association_hears_an_abort_and_others_go_on(tmp_path: Path):
@@ -142,9 +143,11 @@ def test_ended_association_hears_an_abort_and_others_go_on(tmp_path: Path):
         ):
             rows = wait_until(lambda: [row for row in gateway.acceptor.live() if row.association_id][1:])
             assert gateway.acceptor.end(rows[0].association_id)
-            wait_until(lambda: not one.is_established)
-            assert one.is_aborted
-            assert other.send_c_echo().Status == 0
+            assert wait_until(lambda: not one.is_quiet())
+            with pytest.raises(scu.AssociationError) as caught:
+                scu.echo_on(one)
+            assert caught.value.code == "association-aborted"
+            scu.echo_on(other)
         assert not gateway.acceptor.end("")
         assert not gateway.acceptor.end("unknown")
         (ended,) = [event for event in gateway.events("closed") if event["outcome"] == "aborted"]

@@ -12,7 +12,6 @@ from network.dimse.contexts import VERIFICATION
 from network.dimse.errors import AssociationError, ConfigurationError
 from network.dimse.ports import StoreResult
 from network.dimse.receiver import ReceiverConfig
-from network.dimse.requestor import association
 from tests.network.dimse_fixtures import (
     CT_IMAGE,
     FakePort,
@@ -176,7 +175,7 @@ def test_called_ae_title_does_not_matter_unless_it_is_checked():
 def test_over_the_limit_of_associations_is_a_transient_rejection():
     port = FakePort()
     with LocalReceiver(port, max_associations=1) as local:
-        with association([(VERIFICATION, ImplicitVRLittleEndian)], **local.peer):
+        with scu.association([scu.VERIFICATION_PROPOSAL], **local.peer):
             with pytest.raises(AssociationError) as caught:
                 scu.echo(**local.peer)
             assert (caught.value.reason, caught.value.permanent) == ("local-limit-exceeded", False)

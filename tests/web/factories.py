@@ -138,7 +138,7 @@ def revision_make(study: Study, **values: Any) -> StudyRevision:
 
 def upload_make(revision: StudyRevision, vault: Vault, state: str = JobState.DONE, **values: Any) -> UploadJob:
     defaults: dict[str, Any] = {
-        "queue": "uploads",
+        "queue": "upload",
         "lane": vault.lane,
         "state": state,
         "attempts": 1,

@@ -11,7 +11,17 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
-from gateway_project.core.models import Alert, AuditEvent, AuditSeal, ConfigOverride, JobState, Lane, Lease
+from gateway_project.core.models import (
+    Alert,
+    AlertNotice,
+    AlertNoticeItem,
+    AuditEvent,
+    AuditSeal,
+    ConfigOverride,
+    JobState,
+    Lane,
+    Lease,
+)
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
 from network.models import AssociationRecord, LocalAE, RemoteAE
@@ -52,6 +62,8 @@ def fill(rows: int) -> None:
         VaultCheck.objects.create(queue="verify", vault=vault_make(f"v{n}", lane=lane_make()))
         vault_make(f"s{n}", lane=lane_make(), transport="stow")
         Alert.objects.create(key=f"k{n}", code="c", words=f"words {n}")
+        notice = AlertNotice.objects.create(queue="notices", way="email")
+        AlertNoticeItem.objects.create(notice=notice, alert=Alert.objects.latest("pk"), kind="opened", words="words")
         event = AuditEvent.objects.create(event="Query", actor="user:x", subject=f"study:{n}")
         AuditSeal.objects.create(sequence=n, event=event, hash="0" * 64)
         ConfigOverride.objects.create(key=f"SECTION.KEY{n}", value="MARK-unknown-option", updated_by="user:x")

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from gateway_project.core.models import AuditEvent, JobState
-from gateway_project.wiring.custody import PAGE_INSTANCES
+from gateway_project.wiring.pages.custody import PAGE_INSTANCES
 from studies.models import Study
 from tests.web.factories import attempt_make, revision_make, series_make, study_make, upload_make, vault_make
 from uploads.custody import CustodyReader

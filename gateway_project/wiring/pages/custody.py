@@ -6,6 +6,7 @@ from typing import Any
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import path
 from django.utils.timezone import now
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_POST
@@ -13,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from gateway_project.core.models import AuditEvent
 from gateway_project.core.roles import actor_of
 from gateway_project.core.selectors import audit_tail_of
-from gateway_project.wiring.views import acting
+from gateway_project.wiring.pages.access import acting
 from gateway_project.wiring.words import actor_words, count_words
 from studies.models import Study
 from uploads.envelope.keys import fingerprint
@@ -103,3 +104,9 @@ def _event(event: AuditEvent) -> dict[str, Any]:
         "actor": actor_words(event.actor) or "the gateway",
         "outcome": event.outcome,
     }
+
+
+urlpatterns = [
+    path("studies/<int:pk>/custody/", custody, name="study-custody"),
+    path("studies/<int:pk>/custody/export/", custody_export, name="study-custody-export"),
+]

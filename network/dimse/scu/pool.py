@@ -1,0 +1,262 @@
+"""Associations kept for the next piece of work: by peer and contexts, looked at before use, counted, never too many."""
+
+import contextlib
+import ssl
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from network.dimse.contexts import VERIFICATION
+from network.dimse.errors import AssociationError
+from network.dimse.scu.association import DEFAULT_TIMEOUTS, ClientAssociation, Timeouts, associate
+from network.dimse.scu.echo import echo_on
+from network.dimse.scu.negotiation import Proposal
+
+ECHO_AFTER_SECONDS: Final = 15.0
+"""An association idle for longer is asked by C-ECHO first, where it has a context for it: a firewall may have let go of
+it without a word.
+"""
+_STALE = frozenset({"connection-lost", "association-aborted", "response-timeout", "connection-failed"})
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class PeerAddress:
+    """Whom to call, and as whom. `tls` is compared by identity: contexts are made once for their settings."""
+
+    address: str
+    port: int
+    called_ae_title: str
+    calling_ae_title: str
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What a page shows of the associations to one peer."""
+
+    peer: PeerAddress
+    idle: int
+    in_use: int
+    opened: int
+    reused: int
+    failed: int
+
+
+@dataclass
+class _Idle:
+    association: ClientAssociation
+    since: float
+
+
+Key = tuple[PeerAddress, tuple[Proposal, ...]]
+
+
+class PoolFullError(AssociationError):
+    """Every association that may be had to this peer is in use (code `pool-full`)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "All associations that are allowed to this peer are in use: try again shortly, or allow more.",
+            code="pool-full",
+        )
+
+
+class AssociationPool:
+    """For any number of threads; each association is used by one at a time.
+
+    `idle_seconds`: kept at most so long unused; `per_peer`: open at once to one peer, in use and idle together;
+    `total`: idle ones in all. Whoever finds all in use waits up to `wait_seconds`, then gets PoolFullError.
+    """
+
+    def __init__(
+        self,
+        *,
+        idle_seconds: float = 60.0,
+        per_peer: int = 4,
+        total: int = 32,
+        wait_seconds: float = 60.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.idle_seconds, self.per_peer, self.total, self.wait_seconds = idle_seconds, per_peer, total, wait_seconds
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._idle: dict[Key, deque[_Idle]] = {}
+        self._in_use: Counter[PeerAddress] = Counter()
+        self._opened: Counter[PeerAddress] = Counter()
+        self._reused: Counter[PeerAddress] = Counter()
+        self._failed: Counter[PeerAddress] = Counter()
+        self._closed = False
+
+    def run(
+        self,
+        peer: PeerAddress,
+        proposals: Sequence[Proposal],
+        work: Callable[[ClientAssociation], _Result],
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> _Result:
+        """`work` on an association that stands. When a kept one turns out to be dead before the peer has answered
+        anything on it, the work begins again on a fresh one; it must bear that. Raises AssociationError.
+        """
+        with self.use(peer, proposals, timeouts=timeouts) as opened:
+            reused = opened.reused
+            try:
+                return work(opened)
+            except AssociationError as error:
+                if not (reused and not opened.answered and error.code in _STALE):
+                    raise
+        with self.use(peer, proposals, timeouts=timeouts, fresh=True) as opened:
+            return work(opened)
+
+    @contextlib.contextmanager
+    def use(
+        self,
+        peer: PeerAddress,
+        proposals: Sequence[Proposal],
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        fresh: bool = False,
+    ) -> Iterator[ClientAssociation]:
+        """One association for the block; kept afterwards if it still stands, aborted when the block raises."""
+        key = (peer, tuple(proposals))
+        opened = self._take(key, timeouts, fresh=fresh)
+        try:
+            yield opened
+        except BaseException:
+            opened.abort()
+            self._give_back(key, opened)
+            raise
+        self._give_back(key, opened)
+
+    def _take(self, key: Key, timeouts: Timeouts, *, fresh: bool) -> ClientAssociation:
+        peer, proposals = key
+        self._wait_for_place(peer)
+        try:
+            kept = None if fresh else self._kept(key, timeouts)
+            if kept is not None:
+                return kept
+            opened = associate(
+                proposals,
+                address=peer.address,
+                port=peer.port,
+                calling_ae_title=peer.calling_ae_title,
+                called_ae_title=peer.called_ae_title,
+                timeouts=timeouts,
+                tls=peer.tls,
+            )
+        except BaseException:
+            with self._changed:
+                self._failed[peer] += 1
+                self._leave(peer)
+            raise
+        with self._changed:
+            self._opened[peer] += 1
+        return opened
+
+    def _wait_for_place(self, peer: PeerAddress) -> None:
+        deadline = self._monotonic() + self.wait_seconds
+        with self._changed:
+            while self._in_use[peer] >= self.per_peer:
+                left = deadline - self._monotonic()
+                if left <= 0 or self._closed or not self._changed.wait(left):
+                    raise PoolFullError
+            self._in_use[peer] += 1
+
+    def _kept(self, key: Key, timeouts: Timeouts) -> ClientAssociation | None:
+        """An idle one that still stands; the dead ones before it are closed."""
+        while (idle := self._pop(key)) is not None:
+            opened, age = idle.association, self._monotonic() - idle.since
+            opened.timeouts, opened.answered, opened.reused = timeouts, 0, True
+            if age < self.idle_seconds and opened.is_quiet() and self._answers(opened, age):
+                with self._changed:
+                    self._reused[key[0]] += 1
+                return opened
+            if opened.is_quiet():
+                opened.release()
+            else:
+                opened.abort()
+        return None
+
+    def _pop(self, key: Key) -> _Idle | None:
+        with self._changed:
+            waiting = self._idle.get(key)
+            return waiting.pop() if waiting else None
+
+    @staticmethod
+    def _answers(opened: ClientAssociation, age: float) -> bool:
+        if age < ECHO_AFTER_SECONDS or opened.context(VERIFICATION) is None:
+            return True
+        try:
+            echo_on(opened)
+        except AssociationError:
+            return False
+        opened.answered = 0
+        return True
+
+    def _give_back(self, key: Key, opened: ClientAssociation) -> None:
+        surplus: list[ClientAssociation] = []
+        with self._changed:
+            if opened.is_established and not self._closed and opened.accepted.contexts:
+                self._idle.setdefault(key, deque()).append(_Idle(opened, self._monotonic()))
+                surplus = self._surplus(key[0])
+            else:
+                surplus.append(opened)
+            self._leave(key[0])
+        for one in surplus:
+            one.release()
+
+    def _leave(self, peer: PeerAddress) -> None:
+        self._in_use[peer] -= 1
+        self._changed.notify_all()
+
+    def _surplus(self, peer: PeerAddress) -> list[ClientAssociation]:
+        """The longest idle ones beyond what may be kept; the lock is held."""
+        found = []
+        of_peer = sum(len(idle) for (one, _proposals), idle in self._idle.items() if one == peer)
+        everywhere = sum(len(idle) for idle in self._idle.values())
+        while of_peer > self.per_peer or everywhere > self.total:
+            keys = [key for key, idle in self._idle.items() if idle and (of_peer <= self.per_peer or key[0] == peer)]
+            oldest = min(keys, key=lambda key: self._idle[key][0].since)
+            found.append(self._idle[oldest].popleft().association)
+            of_peer -= oldest[0] == peer
+            everywhere -= 1
+        return found
+
+    def sweep(self) -> None:
+        """Release what has been idle for too long; to be called now and then."""
+        ended: list[ClientAssociation] = []
+        with self._changed:
+            limit = self._monotonic() - self.idle_seconds
+            for key in list(self._idle):
+                idle = self._idle[key]
+                while idle and idle[0].since <= limit:
+                    ended.append(idle.popleft().association)
+                if not idle:
+                    del self._idle[key]
+        for one in ended:
+            one.release()
+
+    def close(self) -> None:
+        """Release every idle one and keep none from now on. May be repeated."""
+        with self._changed:
+            self._closed = True
+            ended = [one.association for idle in self._idle.values() for one in idle]
+            self._idle.clear()
+            self._changed.notify_all()
+        for one in ended:
+            one.release()
+
+    def state(self) -> list[PoolState]:
+        """Each peer that was called since the start, in no order."""
+        with self._changed:
+            peers = {*self._opened, *self._failed, *self._in_use}
+            idle: Counter[PeerAddress] = Counter()
+            for (peer, _proposals), waiting in self._idle.items():
+                idle[peer] += len(waiting)
+            return [
+                PoolState(p, idle[p], self._in_use[p], self._opened[p], self._reused[p], self._failed[p]) for p in peers
+            ]
