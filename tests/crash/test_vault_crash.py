@@ -97,7 +97,8 @@ def _answers(port: int) -> bool:
 
 
 def _stored_bytes(directory: Path) -> int:
-    uploads = [upload_directory(directory, upload_id) for upload_id in upload_ids(directory)]
+    found = [upload_directory(directory, upload_id) for upload_id in upload_ids(directory)]
+    uploads = [upload for upload in found if (upload / "files").exists()]  # else killed while it was being begun
     return sum(file.size_bytes for upload in uploads for file in stored_files(upload))
 
 
