@@ -6,7 +6,7 @@ from typing import Any
 
 import environ
 
-from gateway_project import bootstrap
+from gateway_project import __version__, bootstrap
 from gateway_project.core.logs import logging_config
 
 JOURNAL_MODE = bootstrap.sqlite_engine()
@@ -31,6 +31,8 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_q",
     "csp",
     "gateway_project.core",
@@ -115,7 +117,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "studies"
+LOGIN_REDIRECT_URL = "now"
 LOGOUT_REDIRECT_URL = "login"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_NAME = "gateway_session"
@@ -138,10 +140,40 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "gateway_project.wiring.api.access.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "gateway_project.wiring.problems.problem_response",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "DICOM Gateway",
+    "DESCRIPTION": "Where every study is and why; settling, retrying, lanes, alerts, quarantine. "
+    "Errors are problem details (RFC 9457) with a stable `code`. No patient stands in an address.",
+    "VERSION": __version__,
+    "TAGS": [
+        {"name": name}
+        for name in ("System", "Studies", "Uploads", "Connections", "Vaults", "Alerts", "Quarantine", "Custody")
+    ],
+    "PREPROCESSING_HOOKS": ["gateway_project.wiring.api.schema.only_api"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "gateway_project.wiring.api.schema.bodies_closed",
+    ],
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "OAS_VERSION": "3.1.0",
+    "ENUM_NAME_OVERRIDES": {
+        "StudyStateEnum": "studies.models.StudyState.choices",
+        "QuarantineStateEnum": "studies.models.QuarantineState.choices",
+        "JobStateEnum": "gateway_project.core.models.JobState.choices",
+        "SeverityEnum": "gateway_project.core.models.Severity.choices",
+        "LaneStateEnum": "gateway_project.wiring.api.vaults.LANE_STATES",
+    },
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 
 LANGUAGE_CODE = "en"

@@ -16,15 +16,25 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
 from uploads.forms import VaultForm, keys_apply
-from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault, VaultCheck
+from uploads.models import (
+    DeliveryTimes,
+    StowVault,
+    Transport,
+    UploadAttempt,
+    UploadJob,
+    UploadPart,
+    Vault,
+    VaultCheck,
+)
 from uploads.ports import VaultError
-from uploads.selectors import deletion_allowed, vault_verification
+from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
 from uploads.services.pins import PinError, offer_fetch, pin_rows
 from uploads.services.stow_vaults import stow_vault_save
 from uploads.services.vaults import vault_client, vault_switch, vault_way_set
 from uploads.services.verify import check_ask
 from uploads.stow_forms import STOW_WARNING, StowVaultForm
+from uploads.verification import vault_verification
 
 
 @contextmanager
@@ -279,3 +289,10 @@ class UploadPartAdmin(ReadOnlyAdmin):
     list_select_related = ("job",)
     search_fields = ("=job__upload_id", "=file_id", "=sha256")
     ordering = ("-id",)
+
+
+@admin.register(DeliveryTimes, site=site)
+class DeliveryTimesAdmin(ReadOnlyAdmin):
+    list_display = ("source_ae_title", "uploads", "seconds", "size_bytes")
+    search_fields = ("=source_ae_title",)
+    ordering = ("-uploads", "-id")

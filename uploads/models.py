@@ -194,6 +194,7 @@ class UploadJob(LeasedJob):
         indexes = [
             *LeasedJob.Meta.indexes,
             models.Index(fields=["vault", "state", "checked_at"], name="uploads_job_checked"),
+            models.Index(fields=["ended_at"], name="uploads_job_done", condition=models.Q(state=JobState.DONE)),
         ]
 
     def __str__(self) -> str:
@@ -283,3 +284,23 @@ class UploadPart(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DeliveryTimes(models.Model):
+    """How long the studies of one calling AE title took from their last object to the vault: a rollup, it only grows.
+
+    `counts`: for each bound of services.delivery.BOUNDS (as text, "+Inf" the last) the uploads that took no longer than
+    it, but longer than the bound before.
+    """
+
+    source_ae_title = models.CharField(max_length=16, unique=True)
+    uploads = models.BigIntegerField(default=0)
+    seconds = models.FloatField(default=0.0, help_text="Of all of them together.")
+    size_bytes = models.BigIntegerField(default=0)
+    counts = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "delivery times"
+
+    def __str__(self) -> str:
+        return f"delivery times of {self.source_ae_title}"

@@ -3,16 +3,24 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from gateway_project.core.models import JobState
-from gateway_project.core.options import option
 from studies.models import Instance
 from studies.selectors import study_instances_through
 from uploads.envelope.keys import thumbprint
-from uploads.models import LOST_CODES, Transport, UploadAttempt, UploadJob, UploadPart, Vault, VaultCheck
+from uploads.models import (
+    LOST_CODES,
+    DeliveryTimes,
+    Transport,
+    UploadAttempt,
+    UploadJob,
+    UploadPart,
+    Vault,
+)
+from uploads.queue import NAME
 from uploads.queue import NAME as QUEUE_NAME
 
 REFUSALS_SHOWN = 10
@@ -155,69 +163,35 @@ def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
     return {job.revision.study_id: job for job in jobs.order_by("pk")}
 
 
+def upload_rate(job: UploadJob, *, now: datetime) -> float | None:
+    """Bytes a second of the attempt under way (of `tries`), on average; None until it has moved something."""
+    for attempt in job.tries.all():
+        if attempt.result == "running" and attempt.bytes_sent:
+            return attempt.bytes_sent / max((now - attempt.started_at).total_seconds(), 1.0)
+    return None
+
+
+def study_attempts(study_id: int, *, limit: int) -> list[UploadAttempt]:
+    """The latest attempts of all uploads of a study, the latest first."""
+    attempts = UploadAttempt.objects.filter(job__revision__study_id=study_id)
+    told = attempts.select_related("job__vault", "job__revision").defer("job__commitment", "job__receipt")
+    return list(told.order_by("-started_at", "-pk")[:limit])
+
+
+def lane_uploads() -> dict[int, dict[str, int]]:
+    """For each lane, how many uploads are in each state; those that are done or cancelled are not counted."""
+    states = (JobState.READY, JobState.RUNNING, JobState.PARKED)
+    jobs = UploadJob.objects.filter(queue=NAME, state__in=states).order_by().values_list("lane_id", "state")
+    counted: dict[int, dict[str, int]] = {}
+    for lane_id, state, number in jobs.annotate(number=Count("pk")):
+        counted.setdefault(lane_id, {})[state] = number
+    return counted
+
+
 def upload_latest_done() -> UploadJob | None:
     """The upload that got its receipt last."""
-    return UploadJob.objects.filter(state=JobState.DONE).select_related("revision", "vault").order_by("-pk").first()
-
-
-# -- verification ------------------------------------------------------------------------------------------------------
-
-
-def vaults_verifiable() -> QuerySet[Vault]:
-    """Vaults that sign receipts, so that there is something to ask them for."""
-    return vaults_enabled().filter(transport=Transport.GVE1).order_by("pk")
-
-
-def uploads_unverified(vault: Vault, *, now: datetime) -> QuerySet[UploadJob]:
-    """What the vault has signed for and was not asked about for UPLOAD.VERIFY_DAYS, or since a person asked for it:
-    those longest without it first. What it has lost is asked about each day, as it may be found again.
-    """
-    days = int(option("UPLOAD.VERIFY_DAYS"))
-    if not days:
-        return UploadJob.objects.none()
-    before = now - timedelta(days=days)
-    asked_at = VaultCheck.objects.filter(vault=vault).values_list("asked_at", flat=True).first()
-    since = max(before, asked_at) if asked_at is not None else before
-    kept = Q(state=JobState.DONE) & (Q(checked_at__lt=since) | (Q(checked_at__isnull=True) & Q(receipt_at__lt=since)))
-    daily = max(since, now - timedelta(days=1))
-    lost = Q(state=JobState.PARKED, error_code__in=LOST_CODES, checked_at__lt=daily)
-    found = UploadJob.objects.filter(kept | lost, vault=vault).select_related("revision", "vault")
-    return found.defer("commitment", "receipt").order_by(F("checked_at").asc(nulls_first=True), "receipt_at", "pk")
-
-
-def verification_offered(vault: Vault, *, now: datetime) -> bool:
-    """Whether the vault's interface has words for it, as far as is known; what it had not may come with an update."""
-    tried = VaultCheck.objects.filter(vault=vault, offered=False).first()
-    return (
-        tried is None or tried.ended_at is None or tried.ended_at < now - timedelta(days=option("UPLOAD.VERIFY_DAYS"))
-    )
-
-
-def upload_files_here(job: UploadJob) -> bool:
-    """Whether everything of the upload's revision is still in the store, so that it can be uploaded anew."""
-    return not Instance.objects.filter(revision_id=job.revision_id, file_deleted_at__isnull=False).exists()
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What is known of a vault's uploads: how many it has signed for, how many are due, and how many it has lost."""
-
-    signed: int
-    due: int
-    lost: int
-    oldest_at: datetime | None
-    offered: bool
-
-
-def vault_verification(vault: Vault, *, now: datetime) -> Verification:
-    """For a vault's page: two counts, and since when every upload has been verified."""
-    signed = UploadJob.objects.filter(vault=vault, state=JobState.DONE)
-    lost = UploadJob.objects.filter(vault=vault, state=JobState.PARKED, error_code__in=LOST_CODES)
-    unverified = signed.filter(verified_at__isnull=True).exists()
-    oldest = None if unverified else signed.aggregate(oldest=Min("verified_at"))["oldest"]
-    offered = not VaultCheck.objects.filter(vault=vault, offered=False).exists()
-    due = uploads_unverified(vault, now=now).count()
-    return Verification(signed.count(), due, lost.count(), oldest, offered)
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__isnull=False).select_related("revision", "vault")
+    return done.defer("commitment", "receipt").order_by("-ended_at").first()
 
 
 def demonstration_exists() -> bool:
@@ -359,3 +333,44 @@ def attempts_page(vault: Vault, *, before: int = 0, after: int = 0, size: int = 
         attempts = attempts.filter(pk__lt=before)
     rows = list(attempts.order_by("-pk")[: size + 1])
     return AttemptPage(rows[:size], newer=bool(before), older=len(rows) > size)
+
+
+# -- how long it took, and what waits ----------------------------------------------------------------------------------
+
+DELIVERIES_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One study's revision that has reached a vault: when, and how long after its last object."""
+
+    at: datetime
+    seconds: float
+
+
+def delivery_seconds(received_at: datetime, receipt_at: datetime | None, ended_at: datetime | None) -> float:
+    """From the last object to the vault's receipt; with the transport STOW to the end, when all was confirmed."""
+    end = receipt_at or ended_at
+    return max((end - received_at).total_seconds(), 0.0) if end is not None else 0.0
+
+
+def deliveries_since(moment: datetime) -> list[Delivery]:
+    """The uploads that ended since then, the earliest first, 20,000 at most; over an index of finished ones."""
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__gte=moment).order_by("ended_at")
+    rows = done.values_list("revision__received_at", "receipt_at", "ended_at")[:DELIVERIES_MOST]
+    return [
+        Delivery(ended_at, delivery_seconds(received_at, receipt_at, ended_at))
+        for received_at, receipt_at, ended_at in rows
+        if ended_at is not None
+    ]
+
+
+def delivery_times(limit: int) -> list[DeliveryTimes]:
+    """Of each source, the first one ever first."""
+    return list(DeliveryTimes.objects.order_by("pk")[:limit])
+
+
+def delivery_totals() -> dict[str, int]:
+    """Uploads and bytes that have reached a vault, of all sources."""
+    found = DeliveryTimes.objects.aggregate(uploads=Sum("uploads"), size_bytes=Sum("size_bytes"))
+    return {name: value or 0 for name, value in found.items()}

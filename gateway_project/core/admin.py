@@ -1,4 +1,4 @@
-"""Admin of lanes, alerts, the audit trail, changed options and accounts."""
+"""Admin of lanes, alerts, the audit trail, changed options, API tokens and accounts."""
 
 from typing import Any
 
@@ -15,18 +15,21 @@ from gateway_project.core.models import (
     Alert,
     AlertNotice,
     AlertNoticeItem,
+    ApiToken,
     AuditEvent,
     AuditEventType,
     AuditSeal,
     ConfigOverride,
     Lane,
     Lease,
+    RollupMark,
 )
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
 from gateway_project.core.services.alerts import alert_acknowledge
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.lanes import lane_pause, lane_resume
+from gateway_project.core.services.tokens import token_revoke
 
 
 @admin.register(Lane, site=site)
@@ -131,6 +134,29 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
         except OptionUnknownError:
             secret = True
         return "set" if secret else str(row.value)
+
+
+@admin.register(RollupMark, site=site)
+class RollupMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "counted_to", "seen_to", "total", "changed_at")
+    ordering = ("name",)
+
+
+@admin.register(ApiToken, site=site)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Tokens are made by `manage.py tokencreate`, where the secret is shown; here they are looked at and ended."""
+
+    list_display = ("name", "role", "created_by", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_filter = ("role",)
+    search_fields = ("name",)
+    exclude = ("secret_sha256",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke: the next request with it is refused, for good", permissions=["act"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            token_revoke(token, actor=actor_of(request.user), now=database_now())
+        self.message_user(request, "Revoked. A program that still needs access gets a new token.", messages.SUCCESS)
 
 
 @admin.register(Lease, site=site)

@@ -8,10 +8,11 @@ from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from gateway_project.wiring.problems import problem
+from gateway_project.wiring.problems import PROGRAM_PATHS, problem
 from gateway_project.wiring.setup import administrator_exists, request_is_local
 
-OPEN_PATHS = ("/health", "/version")  # they judge for themselves, and answer while the database does not
+# They judge for themselves, and answer while the database does not.
+OPEN_PATHS = ("/health", "/version", "/metrics", "/api/health")
 
 
 class SetupMiddleware:
@@ -39,6 +40,13 @@ class SetupMiddleware:
             )
         if request.path_info.startswith(("/setup/", settings.STATIC_URL)):
             return self.get_response(request)
+        if request.path_info.startswith(PROGRAM_PATHS):
+            return problem(
+                403,
+                code="setup-unfinished",
+                title="Set-up is not finished",
+                detail="Nothing is answered to programs until the first administrator exists.",
+            )
         response = render(request, "setup/waiting.html", status=403)
         response["Cache-Control"] = "no-store"
         return response

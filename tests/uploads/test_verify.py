@@ -18,8 +18,9 @@ from uploads import tasks
 from uploads.models import UploadJob, Vault, VaultCheck
 from uploads.ports import VaultError, VerifyPage
 from uploads.queue import VERIFY_QUEUE
-from uploads.selectors import upload_allows_deletion, uploads_unverified, vault_verification
+from uploads.selectors import upload_allows_deletion
 from uploads.services import verify
+from uploads.verification import uploads_unverified, vault_verification
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(days=40)

@@ -15,17 +15,20 @@ from gateway_project.core.models import (
     Alert,
     AlertNotice,
     AlertNoticeItem,
+    ApiToken,
     AuditEvent,
     AuditSeal,
     ConfigOverride,
     JobState,
     Lane,
     Lease,
+    RollupMark,
 )
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
+from gateway_project.core.services.tokens import token_create, token_verified
 from network.models import AssociationRecord, LocalAE, RemoteAE
-from studies.models import QuarantinedObject, SourcePolicy, Study
+from studies.models import Arrival, QuarantinedObject, SourceActivity, SourcePolicy, Study
 from tests.web.factories import (
     day_make,
     lane_make,
@@ -36,7 +39,7 @@ from tests.web.factories import (
     user_make,
     vault_make,
 )
-from uploads.models import StowVault, UploadJob, UploadPart, Vault, VaultCheck
+from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault, VaultCheck
 
 pytestmark = pytest.mark.django_db
 PROXY = "http://anna:MARKED-secret@proxy.example.org:3128"
@@ -73,6 +76,12 @@ def fill(rows: int) -> None:
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
         LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
         RemoteAE.objects.create(ae_title=f"CT{n}")
+        moment = study.received_at
+        source = SourceActivity.objects.create(calling_ae_title=f"S{n}", first_at=moment, last_at=moment)
+        Arrival.objects.create(minutes=60, start=moment, source=source)
+        DeliveryTimes.objects.create(source_ae_title=f"S{n}")
+        RollupMark.objects.create(name=f"mark{n}")
+        token_create(f"t{n}", role="viewer", days=1, actor="user:x", now=study.received_at)
 
 
 def test_every_model_of_ours_is_there_and_no_one_elses() -> None:
@@ -142,6 +151,18 @@ def test_lane_is_paused_and_resumed_and_audited(administrator, action: str) -> N
     event = AuditEvent.objects.get(subject=f"lane:{lane.name}")
     assert event.detail == {"action": action}
     assert event.actor.startswith("user:administrator")
+
+
+def test_token_is_revoked_from_the_list_and_its_hash_is_never_shown(administrator) -> None:
+    token, text = token_create("ris", role="viewer", days=1, actor="user:x", now=now())
+    for page in (address(ApiToken, "changelist"), address(ApiToken, "change", token.pk)):
+        shown = administrator.get(page).content.decode()
+        assert "ris" in shown
+        assert token.secret_sha256 not in shown
+    data = {"action": "revoke", "_selected_action": [token.pk]}
+    assert administrator.post(address(ApiToken, "changelist"), data).status_code == 302
+    assert token_verified(text, now=now()) is None
+    assert ApiToken.objects.get().revoked_by.startswith("user:administrator-")
 
 
 def test_alert_is_acknowledged(administrator) -> None:

@@ -15,8 +15,9 @@ from gateway_project.core.services.lanes import lane_resume
 from studies.models import StudyRevision
 from uploads.models import LOST_CODES, UploadJob
 from uploads.queue import NAME, QUEUE
-from uploads.selectors import upload_files_here, vaults_enabled
+from uploads.selectors import vaults_enabled
 from uploads.services.anew import ANEW_BY_A_PERSON, upload_renewed
+from uploads.verification import upload_files_here
 
 EARLIER_REVISION = "earlier-revision"
 

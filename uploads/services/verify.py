@@ -20,9 +20,9 @@ from gateway_project.core.services.jobs import job_note, job_progress, job_subje
 from uploads.models import LOST_CODES, VAULT_LOST, VAULT_REMOVED, UploadJob, Vault, VaultCheck
 from uploads.ports import DELIVERY, ArchivePort, VaultError
 from uploads.queue import VERIFY_NAME, VERIFY_QUEUE
-from uploads.selectors import upload_files_here, uploads_unverified, vaults_verifiable, verification_offered
 from uploads.services.limits import Limits
 from uploads.services.pins import pins_verify
+from uploads.verification import upload_files_here, uploads_unverified, vaults_verifiable, verification_offered
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from django.utils.timezone import localtime, now
 from gateway_project.core.models import JobState
 from gateway_project.wiring import words
 from studies.models import StudyState
+from uploads.selectors import upload_rate
 
 register = template.Library()
 
@@ -57,6 +58,13 @@ def job_state(job: Any) -> dict[str, Any]:
     if job.state == JobState.READY and job.error_code:
         return {"icon": "again", "tone": "warn", "word": StudyState.FAILED_TRANSIENT.label}
     return {"icon": shape, "tone": tone, "word": JobState(job.state).label}
+
+
+@register.inclusion_tag("parts/state.html")
+def state_of(mark: tuple[str, str, str]) -> dict[str, str]:
+    """A state that was decided elsewhere: (icon, tone, word)."""
+    shape, tone, word = mark
+    return {"icon": shape, "tone": tone, "word": word}
 
 
 @register.simple_tag
@@ -119,6 +127,12 @@ def size(size_bytes: int | None) -> str:
 
 
 @register.filter
+def whole(number: int) -> str:
+    """`12,402`."""
+    return f"{number:,}"
+
+
+@register.filter
 def person(name: str) -> str:
     return words.person_words(name)
 
@@ -144,7 +158,7 @@ def uid(value: str, label: str = "UID") -> dict[str, str]:
 def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
     """Progress in bytes; rate and time left once the running attempt has moved something."""
     percent = math.floor(100 * job.progress_done / job.progress_total) if job.progress_total else 0
-    rate = _rate(job)
+    rate = upload_rate(job, now=now())
     left = (job.progress_total - job.progress_done) / rate if rate else None
     return {
         "label": label,
@@ -154,10 +168,3 @@ def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
         "rate": f"{words.size_words(rate)}/s" if rate else "",
         "left": words.duration_words(left) if left is not None else "",
     }
-
-
-def _rate(job: Any) -> float | None:
-    for attempt in job.tries.all():
-        if attempt.result == "running" and attempt.bytes_sent:
-            return float(attempt.bytes_sent / max((now() - attempt.started_at).total_seconds(), 1))
-    return None

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('core', '0002_lane_waits'),
         ('studies', '0003_fewer_indexes'),
-        ('uploads', '0004_upload_limits'),
+        ('uploads', '0005_delivery_times'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('uploads', '0005_verification'),
+        ('uploads', '0006_verification'),
     ]
 
     operations = [
