@@ -10,7 +10,16 @@ from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet
 from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
-from uploads.models import DeliveryTimes, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.envelope.keys import thumbprint
+from uploads.models import (
+    LOST_CODES,
+    DeliveryTimes,
+    Transport,
+    UploadAttempt,
+    UploadJob,
+    UploadPart,
+    Vault,
+)
 from uploads.queue import NAME
 from uploads.queue import NAME as QUEUE_NAME
 
@@ -89,9 +98,11 @@ def _kind(state: str, error_code: str) -> str:
 def study_uploads(study_id: int) -> QuerySet[UploadJob]:
     """The uploads of a study with their attempts, oldest revision first: what the study page shows.
 
-    `refusals`: the first instances that a DICOMweb server did not store, with the reason.
+    `refusals`: the first instances that a DICOMweb server did not store, with the reason. `files_gone`: some files of
+    it are deleted here.
     """
     refused = UploadPart.objects.filter(confirmed_at__isnull=True).exclude(result_words="")
+    gone = Instance.objects.filter(revision=OuterRef("revision_id"), file_deleted_at__isnull=False)
     refusals = refused.select_related("instance").order_by("instance_id")[:REFUSALS_SHOWN]
     return (
         UploadJob.objects.filter(revision__study_id=study_id)
@@ -101,6 +112,7 @@ def study_uploads(study_id: int) -> QuerySet[UploadJob]:
             Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")),
             Prefetch("parts", queryset=refusals, to_attr="refusals"),
         )
+        .annotate(files_gone=Exists(gone))
         .order_by("revision__number", "vault_id")
     )
 
@@ -114,15 +126,21 @@ def _earlier(job: UploadJob) -> QuerySet[UploadJob]:
 
 
 def earlier_unfinished(job: UploadJob) -> QuerySet[UploadJob]:
-    """Uploads of earlier revisions to the same vault that this one has to wait for."""
-    return _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    """Uploads of earlier revisions to the same vault that this one has to wait for.
+
+    Not for one that the vault has lost: what of it is still here travels in this one, and the rest is named as absent.
+    """
+    unfinished = _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    return unfinished.exclude(state=JobState.PARKED, error_code__in=LOST_CODES)
 
 
 def earlier_parts(job: UploadJob) -> dict[int, UploadPart]:
     """For each instance that a finished upload of an earlier revision brought to the same vault: its file there."""
-    parts = UploadPart.objects.filter(
+    found = UploadPart.objects.filter(
         job__in=_earlier(job).filter(state=JobState.DONE), instance__isnull=False, confirmed_at__isnull=False
-    ).select_related("job")
+    )
+    # Of the job only its id at the vault: its commitment and receipt are megabytes, and would come once for each part.
+    parts = found.select_related("job").only(*(field.name for field in UploadPart._meta.fields), "job__upload_id")
     return {part.instance_id: part for part in parts.order_by("pk") if part.instance_id is not None}
 
 
@@ -130,6 +148,11 @@ def earlier_upload_ids(job: UploadJob) -> list[str]:
     """The finished uploads of earlier revisions to the same vault, oldest first."""
     done = _earlier(job).filter(state=JobState.DONE)
     return list(done.order_by("revision__number").values_list("upload_id", flat=True))
+
+
+def upload_study(job: UploadJob) -> list[Instance]:
+    """What the upload's documents tell of: the study up to its revision, each series once in memory."""
+    return list(study_instances_through(job.revision).select_related(None).prefetch_related("series"))
 
 
 def upload_instances(job: UploadJob) -> QuerySet[Instance]:
@@ -187,10 +210,16 @@ def demonstration_exists() -> bool:
 
 
 def deletion_allowed(vault: Vault, *, key_id: str | None = None) -> bool:
-    """Whether receipts of this vault may ever allow deletion of what is sealed for this recipient key (default: the
-    pinned one): the recipient has opened a canary with it, and the vault is no demonstration.
+    """Whether receipts of this vault may ever allow deletion of what is sealed for this key (default: for all that are
+    pinned, the recovery key too): its holder has opened a canary with it, and the vault is no demonstration.
     """
-    return not vault.demonstration and (key_id or vault.recipient_key_id) in vault.proved_keys
+    key_ids = [key_id] if key_id else pinned_key_ids(vault)
+    return not vault.demonstration and all(each in vault.proved_keys for each in key_ids)
+
+
+def pinned_key_ids(vault: Vault) -> list[str]:
+    """Whom studies are sealed for now, the recipient first."""
+    return [vault.recipient_key_id, *([thumbprint(vault.recovery_jwk)] if vault.recovery_jwk else [])]
 
 
 # -- STOW: any DICOMweb server -----------------------------------------------------------------------------------------
@@ -213,7 +242,7 @@ def stow_instances(job: UploadJob) -> QuerySet[Instance]:
 def upload_allows_deletion(job: UploadJob) -> bool:
     """Whether what this upload brought to its vault may be deleted here, as far as this vault is concerned.
 
-    A GVE1 vault must have signed a receipt, for what is sealed for a key that was proved to open. A DICOMweb server
+    A GVE1 vault must have signed a receipt, for what is sealed for keys that were all proved to open. A DICOMweb server
     proves nothing later: it counts only where an administrator said so for this vault, and when it has confirmed every
     instance by its name.
     """
@@ -222,8 +251,8 @@ def upload_allows_deletion(job: UploadJob) -> bool:
         return False
     if vault.transport == Transport.STOW:
         return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
-    key_id = job.recipient_key_ids.partition(" ")[0]
-    return bool(job.receipt and key_id) and deletion_allowed(vault, key_id=key_id)
+    key_ids = job.recipient_key_ids.split()
+    return bool(job.receipt and key_ids) and all(deletion_allowed(vault, key_id=key_id) for key_id in key_ids)
 
 
 # -- the chain of custody ----------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ from tests.web.factories import (
     user_make,
     vault_make,
 )
-from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault, VaultCheck
 
 pytestmark = pytest.mark.django_db
 PROXY = "http://anna:MARKED-secret@proxy.example.org:3128"
@@ -69,7 +69,7 @@ def fill(rows: int) -> None:
         n = number()
         job = study.revisions.get().upload_jobs.get()
         UploadPart.objects.create(job=job, name=f"file-{n}.gve", sha256="0" * 64, size_bytes=1)
-        vault_make(f"v{n}", lane=lane_make())
+        VaultCheck.objects.create(queue="verify", vault=vault_make(f"v{n}", lane=lane_make()))
         vault_make(f"s{n}", lane=lane_make(), transport="stow")
         Alert.objects.create(key=f"k{n}", code="c", words=f"words {n}")
         notice = AlertNotice.objects.create(queue="notices", way="email")
