@@ -17,20 +17,24 @@ from benchmarks.pages import pages
 from benchmarks.parallel import parallel
 from benchmarks.peers import BenchmarkError, program
 from benchmarks.push import push
+from benchmarks.query import query
 from benchmarks.receive import receive
 from benchmarks.report import Clock, TableRow, load, machine, table, tell, versions
+from benchmarks.retrieve import retrieve
 from benchmarks.seal import seal
 
 FREE_GB = 8
 Part = Callable[..., Sequence[TableRow]]
 PARTS: dict[str, tuple[Part, float]] = {
     # each with its end as a share of the time from the beginning; a round that has begun is finished
-    "push": (push, 0.08),
-    "receive": (receive, 0.22),
-    "parallel": (parallel, 0.3),
-    "index": (index, 0.45),
-    "seal": (seal, 0.53),
-    "large": (large, 0.6),
+    "push": (push, 0.07),
+    "retrieve": (retrieve, 0.13),
+    "receive": (receive, 0.24),
+    "parallel": (parallel, 0.31),
+    "index": (index, 0.43),
+    "query": (query, 0.52),
+    "seal": (seal, 0.58),
+    "large": (large, 0.64),
     "associations": (associations, 0.97),
     "pages": (pages, 1.0),
 }
@@ -44,7 +48,10 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
   one with --fork alone. One answer: from the first PDV of the data set until the response is read, all rounds together.
 - Sending: to storescp, which writes what it gets; reading the files included. storescu and storescp are tuned, but for
   the receiver as installed, to which pynetdicom's own requestor sends the same.
+- Retrieving: by DCMTK's getscu, which throws away what it gets, and movescu to storescp.
 - Index: as receiving, the gateway beside itself with an empty index. The seeded rows have no files.
+- Queries: study level, one association, one client for both; the gateway has 100,000 studies and 1,000,000 instances,
+  Orthanc 10,000 studies of one instance. From the request until the final response is read.
 - "Primitives": zstd-3, AES-256-CBC and HMAC-SHA-512 in memory, one thread, nothing kept.
 - Upload: from the settled study to the verified receipt; hashing, staging and the vault's fsyncs included.
 - Large: made while it is sent, through every process that `make run` starts. Memory: the kernel's peak (VmHWM) of each

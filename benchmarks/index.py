@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -51,16 +51,22 @@ def index(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Table
     ]
 
 
-def seeded(data: Path, *, studies: int) -> None:
-    """Writes the rows of settled, uploaded studies into a migrated database that no process has open."""
+def seeded(
+    data: Path, *, studies: int, series: int = SERIES, instances: int = INSTANCES, then: Sequence[str] = ()
+) -> None:
+    """Writes the rows of settled, uploaded studies into a migrated database that no process has open; `then` are
+    statements that change them.
+    """
     began = time.monotonic()
     connection = pysqlite3.connect(data / DATABASE, isolation_level=None)
     try:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIB}", "foreign_keys=OFF"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("BEGIN")
-        for table, rows in Seed(studies).tables():
+        for table, rows in Seed(studies, series, instances).tables():
             insert(connection, table, rows)
+        for statement in then:
+            connection.execute(statement)
         connection.execute("COMMIT")
         faults = connection.execute("PRAGMA foreign_key_check").fetchmany(5) if studies < STUDIES else []
         if faults:
@@ -96,10 +102,11 @@ class Seed:
     The files that they name are not there: receiving looks at those of known instances only.
     """
 
-    def __init__(self, studies: int) -> None:
+    def __init__(self, studies: int, series: int = SERIES, instances: int = INSTANCES) -> None:
         self._random = random.Random(1)
+        self._series_count, self._instance_count = series, instances
         self._uids = [self._uid() for _ in range(studies)]
-        self._series = [[self._uid() for _ in range(SERIES)] for _ in range(studies)]
+        self._series = [[self._uid() for _ in range(series)] for _ in range(studies)]
 
     def _uid(self) -> str:
         return f"2.25.{10**38 + self._random.getrandbits(125)}"
@@ -138,9 +145,9 @@ class Seed:
                 "institution_name": "Benchmark Hospital",
                 "source_ae_title": f"CT_{number % 20}",
                 "modalities": "CT",
-                "instance_count": SERIES * INSTANCES,
-                "series_count": SERIES,
-                "size_bytes": SERIES * INSTANCES * 526_000,
+                "instance_count": self._series_count * self._instance_count,
+                "series_count": self._series_count,
+                "size_bytes": self._series_count * self._instance_count * 526_000,
                 "conflict": 0,
                 "created_at": moment,
                 "open_since": None,
@@ -151,7 +158,7 @@ class Seed:
         for number, study_uid in enumerate(self._uids):
             for within, uid in enumerate(self._series[number]):
                 yield {
-                    "id": number * SERIES + within + 1,
+                    "id": number * self._series_count + within + 1,
                     "study_id": number + 1,
                     "series_instance_uid": uid,
                     "key": key_of(study_uid, uid),
@@ -164,8 +171,8 @@ class Seed:
                     "manufacturer": "Benchmark",
                     "series_date": self._moment(number)[:10],
                     "series_time": "09:31:00",
-                    "instance_count": INSTANCES,
-                    "size_bytes": INSTANCES * 526_000,
+                    "instance_count": self._instance_count,
+                    "size_bytes": self._instance_count * 526_000,
                     "created_at": self._moment(number),
                 }
 
@@ -180,8 +187,8 @@ class Seed:
                 "reason": "quiet",
                 "reason_words": "quiet for 10 min",
                 "actor": "",
-                "instance_count": SERIES * INSTANCES,
-                "size_bytes": SERIES * INSTANCES * 526_000,
+                "instance_count": self._series_count * self._instance_count,
+                "size_bytes": self._series_count * self._instance_count * 526_000,
                 "opened_at": moment,
                 "received_at": moment,
                 "settled_at": moment,
@@ -194,11 +201,11 @@ class Seed:
             moment, study_key, association = self._moment(number), key_of(study_uid), f"{bits(128):032x}"
             for within, series_uid in enumerate(self._series[number]):
                 folder = f"objects/{study_key}/{key_of(study_uid, series_uid)}"
-                for instance in range(INSTANCES):
+                for instance in range(self._instance_count):
                     key = f"{bits(128):032x}"
                     yield {
                         "study_id": number + 1,
-                        "series_id": number * SERIES + within + 1,
+                        "series_id": number * self._series_count + within + 1,
                         "revision_id": number + 1,
                         "sop_instance_uid": self._uid(),
                         "sop_class_uid": CT_CLASS,

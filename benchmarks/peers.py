@@ -111,8 +111,10 @@ class Orthanc:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path) -> Iterator["Orthanc | None"]:
-        """None when it is not installed."""
+    def start(
+        cls, folder: Path, *, modalities: Mapping[str, tuple[str, int]] | None = None
+    ) -> Iterator["Orthanc | None"]:
+        """None when it is not installed. `modalities`: AE title and port on this machine by a name, to move to."""
         found = program("Orthanc", "orthanc")
         if found is None:
             yield None
@@ -121,7 +123,10 @@ class Orthanc:
         home.mkdir()
         port, http_port = free_ports(2)
         configuration = home / "orthanc.json"
-        configuration.write_text(json.dumps(orthanc_configuration(home, port=port, http_port=http_port)))
+        settings = orthanc_configuration(home, port=port, http_port=http_port)
+        known = {name: [title, "127.0.0.1", number] for name, (title, number) in (modalities or {}).items()}
+        settings |= {"DicomModalities": {**known, "bench": ["BENCH", "127.0.0.1", 1]}, "DicomAlwaysAllowGet": True}
+        configuration.write_text(json.dumps(settings))
         with running([found, str(configuration)], port=port, log=folder / "orthanc.log", env=TUNED):
             wait_until(lambda: listens(http_port), what="Orthanc's HTTP port")
             yield cls(port, http_port)
@@ -140,6 +145,7 @@ def orthanc_configuration(home: Path, *, port: int, http_port: int) -> dict[str,
         "DicomAet": Orthanc.ae_title,
         "DicomPort": port,
         "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
         "HttpPort": http_port,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -17,6 +18,8 @@ from gateway_project.core.services.audit import audit_record
 from network.dimse.errors import ConfigurationError
 from network.models import AssociationRecord, LocalAE, RemoteAE
 from network.services.endpoints import endpoint_delete, endpoint_save, tls_check
+
+RIGHT_WORDS = {"store": "may_store", "query": "may_query", "retrieve": "may_retrieve", "commit": "may_commit"}
 
 
 class LocalAEForm(forms.ModelForm):
@@ -101,13 +104,66 @@ class LocalAEAdmin(AdministratorAdmin):
 
 @admin.register(RemoteAE, site=site)
 class RemoteAEAdmin(AdministratorAdmin):
-    list_display = ("ae_title", "networks", "has_certificate", "enabled", "note")
-    list_filter = ("enabled",)
+    list_display = ("ae_title", "enabled", "may", "sees", "address", "last_seen_at", "last_error", "note")
+    list_filter = ("enabled", "may_query", "may_retrieve", "query_target")
     search_fields = ("=ae_title",)
+    formfield_overrides = {models.TextField: {"widget": forms.Textarea(attrs={"rows": 3, "cols": 60})}}
+    readonly_fields = ("last_seen_at", "last_echo_at", "last_error", "last_error_at")
+    fieldsets = (
+        (None, {"fields": ("ae_title", "enabled", "note")}),
+        (
+            "Who it is",
+            {
+                "fields": ("networks", "certificates"),
+                "description": "An AE title is no credential: say where it calls from, or which certificate it shows.",
+            },
+        ),
+        (
+            "What it may do",
+            {
+                "fields": ("may_store", "may_query", "may_retrieve", "may_commit"),
+                "description": "Followed within two seconds, from its next association on. Echo is always allowed.",
+            },
+        ),
+        (
+            "Which studies it sees",
+            {
+                "fields": ("visible_sources", "visible_modalities", "visible_conditions"),
+                "description": "In queries and retrievals. Nothing set: every study.",
+            },
+        ),
+        (
+            "How we call it",
+            {
+                "fields": (
+                    "host",
+                    "port",
+                    "calling_ae_title",
+                    "query_target",
+                    "tls",
+                    "tls_identity",
+                    "tls_ca",
+                    "tls_check_host",
+                )
+            },
+        ),
+        ("Last", {"fields": ("last_seen_at", "last_echo_at", "last_error", "last_error_at")}),
+    )
 
-    @admin.display(boolean=True, description="certificate")
-    def has_certificate(self, row: RemoteAE) -> bool:
-        return bool(row.certificates.strip())
+    @admin.display(description="may")
+    def may(self, row: RemoteAE) -> str:
+        return ", ".join(name for name, may in RIGHT_WORDS.items() if getattr(row, may)) or "echo only"
+
+    @admin.display(description="sees")
+    def sees(self, row: RemoteAE) -> str:
+        if not (row.may_query or row.may_retrieve):
+            return "nothing"
+        limits = (row.visible_sources, row.visible_modalities, row.visible_conditions)
+        return "some studies" if any(text.strip() for text in limits) else "every study"
+
+    @admin.display(description="address")
+    def address(self, row: RemoteAE) -> str:
+        return f"{row.host}:{row.port}{' (TLS)' if row.tls else ''}" if row.host else ""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return can_administer(request.user)

@@ -4,11 +4,14 @@ import re
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
+from gateway_project.core.models import LeasedJob
 from network.dimse.access import networks_parse
 from network.dimse.errors import ConfigurationError
+from network.dimse.rights import MAX_SOURCES, Rights, Visible, conditions_parse, items_of
 
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 DEFAULT = "default"
@@ -31,6 +34,21 @@ def networks_validate(text: str) -> None:
 def fingerprints_validate(text: str) -> None:
     if not all(FINGERPRINT.fullmatch(fingerprint_clean(word)) for word in words_of(text)):
         raise ValidationError("A fingerprint is the SHA-256 of the certificate: 64 hexadecimal digits.")
+
+
+def ae_titles_validate(text: str) -> None:
+    titles = items_of(text)
+    for title in titles:
+        ae_title_validate(title)
+    if len(titles) > MAX_SOURCES:
+        raise ValidationError(f"At most {MAX_SOURCES} AE titles.")
+
+
+def conditions_validate(text: str) -> None:
+    try:
+        conditions_parse(text.splitlines())
+    except ConfigurationError as error:
+        raise ValidationError(str(error)) from error
 
 
 def fingerprint_clean(word: str) -> str:
@@ -129,8 +147,17 @@ class LocalAE(models.Model):
         return str(settings.DATA_DIR / "certs" / path) if path else ""
 
 
+class CommitLevel(models.TextChoices):
+    LOCAL = "local", "kept by this gateway"
+    VAULT = "vault", "in every required vault"
+
+
 class RemoteAE(models.Model):
-    """A peer that we know by its AE title, and what it must come with: another that uses the title is refused."""
+    """A peer that we know by its AE title: what it must come with (another that uses the title is refused), what it may
+    do here, and where and how we call it.
+
+    An unknown caller may echo and store; all else needs a row here. Rights count from the peer's next association on.
+    """
 
     ae_title = models.CharField("AE title", max_length=16, unique=True, validators=[ae_title_validate])
     networks = models.TextField(
@@ -146,12 +173,110 @@ class RemoteAE(models.Model):
     enabled = models.BooleanField(default=True, help_text="Off: its associations are refused.")
     note = models.CharField(max_length=200, blank=True)
 
+    may_store = models.BooleanField("may store", default=True, help_text="Send objects to us.")
+    may_query = models.BooleanField("may query", default=False, help_text="Ask which studies we have (C-FIND).")
+    may_retrieve = models.BooleanField("may retrieve", default=False, help_text="Have them sent (C-MOVE, C-GET).")
+    may_commit = models.BooleanField("may commit", default=False, help_text="Ask for storage commitment.")
+    visible_sources = models.TextField(
+        "sources",
+        blank=True,
+        max_length=1000,
+        validators=[ae_titles_validate],
+        help_text="AE titles, separated by commas: only studies that one of them sent last. Empty: from anyone.",
+    )
+    visible_modalities = models.CharField(
+        "modalities",
+        blank=True,
+        max_length=200,
+        help_text="Separated by commas (CT, MR): only studies with one of them. Empty: all.",
+    )
+    visible_conditions = models.TextField(
+        "conditions",
+        blank=True,
+        max_length=2000,
+        validators=[conditions_validate],
+        help_text="One a line, such as StudyDescription != *RESEARCH* or InstitutionName = Clinic N*; all must hold.",
+    )
+
+    host = models.CharField(
+        max_length=253, blank=True, help_text="Address or name at which we call it; empty: it only calls us."
+    )
+    port = models.PositiveIntegerField(default=104, validators=[MinValueValidator(1), MaxValueValidator(65535)])
+    calling_ae_title = models.CharField(
+        "our AE title",
+        max_length=16,
+        blank=True,
+        validators=[ae_title_validate],
+        help_text="What we call ourselves when we call it; empty: DICOM.AE_TITLE.",
+    )
+    commit_level = models.CharField(
+        "commitment means",
+        max_length=5,
+        choices=CommitLevel.choices,
+        default=CommitLevel.LOCAL,
+        help_text="What is promised when it asks for storage commitment.",
+    )
+    commit_minutes = models.PositiveIntegerField(
+        "commitment deadline",
+        default=1440,
+        validators=[MinValueValidator(1), MaxValueValidator(525600)],
+        help_text="Minutes after which what is not committed yet is reported as failed.",
+    )
+    query_target = models.BooleanField("we may query it", default=False, help_text="It answers queries of ours.")
+    tls = models.BooleanField("TLS", default=False, help_text="Call it over TLS.")
+    tls_identity = models.ForeignKey(
+        LocalAE,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name="our certificate",
+        help_text="The endpoint whose certificate we show it; empty: none.",
+    )
+    tls_ca = models.CharField(
+        "its CA", max_length=400, blank=True, help_text="PEM; who signs its certificate. Empty: who the system trusts."
+    )
+    tls_check_host = models.BooleanField(
+        "check its name", default=True, help_text="Its certificate must be for the host that we call."
+    )
+
+    last_seen_at = models.DateTimeField("last seen", null=True, blank=True, editable=False)
+    last_echo_at = models.DateTimeField("last echo", null=True, blank=True, editable=False)
+    last_error = models.CharField(max_length=200, blank=True, editable=False)
+    last_error_at = models.DateTimeField(null=True, blank=True, editable=False)
+
     class Meta:
         verbose_name = "remote AE"
         ordering = ["ae_title"]
 
     def __str__(self) -> str:
         return self.ae_title
+
+    def clean(self) -> None:
+        """What needs what; nothing is tried here."""
+        faults: dict[str, str] = {}
+        if self.query_target and not self.host:
+            faults["host"] = "Without an address we cannot query it."
+        if self.tls_identity is not None and not self.tls_identity.certificate:
+            faults["tls_identity"] = "This endpoint has no certificate."
+        if ".." in self.tls_ca.split("/"):
+            faults["tls_ca"] = "A path may not climb with `..`."
+        if faults:
+            raise ValidationError(faults)
+
+    def rights(self) -> Rights:
+        """What its associations may do."""
+        return Rights(
+            store=self.may_store,
+            query=self.may_query,
+            retrieve=self.may_retrieve,
+            commit=self.may_commit,
+            visible=Visible(
+                sources=items_of(self.visible_sources),
+                modalities=items_of(self.visible_modalities),
+                conditions=conditions_parse(self.visible_conditions.splitlines()),
+            ),
+        )
 
 
 class AssociationOutcome(models.TextChoices):
@@ -186,3 +311,31 @@ class AssociationRecord(models.Model):
 
     def __str__(self) -> str:
         return f"association {self.pk}"
+
+
+class CommitmentRequest(LeasedJob):
+    """One request for storage commitment (PS3.4 annex J): written before the N-ACTION is answered, reported until the
+    peer has taken the N-EVENT-REPORT.
+
+    READY (waits for the vault, or for the peer) -> RUNNING -> DONE (the peer has its report), or PARKED.
+    `failures` is None until it has been judged; then it never changes.
+    """
+
+    remote = models.ForeignKey(RemoteAE, on_delete=models.PROTECT, related_name="commitments")
+    calling_ae_title = models.CharField(max_length=16)
+    transaction_uid = models.CharField(max_length=64)
+    association_id = models.CharField(max_length=40, blank=True)
+    level = models.CharField(max_length=5, choices=CommitLevel.choices)
+    deadline_at = models.DateTimeField()
+    references = models.JSONField(help_text="Pairs of SOP class and SOP instance UID, in the order of the request.")
+    instance_count = models.PositiveIntegerField()
+    failures = models.JSONField(null=True, blank=True, help_text="SOP instance UID and failure reason of each failure.")
+    judged_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(LeasedJob.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["calling_ae_title", "transaction_uid"], name="network_commitment_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"commitment {self.pk}"

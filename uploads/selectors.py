@@ -278,6 +278,25 @@ def study_coverage(study_id: int) -> list[Coverage]:
     return [Coverage(vault, counted[vault.pk]) for vault in Vault.objects.filter(pk__in=counted).order_by("name")]
 
 
+def instances_in_vaults(instance_ids: Collection[int]) -> set[int]:
+    """Those of these instances that every required vault has: signed for in a verified receipt, or with STOW confirmed
+    by name. Without a required vault: none. Two queries.
+    """
+    required = set(vaults_enabled().filter(required=True).values_list("pk", flat=True))
+    if not required:
+        return set()
+    parts = UploadPart.objects.filter(
+        instance_id__in=instance_ids,
+        confirmed_at__isnull=False,
+        job__state=JobState.DONE,
+        job__vault_id__in=required,
+    )
+    held: dict[int, set[int]] = {}
+    for instance_id, vault_id in parts.values_list("instance_id", "job__vault_id"):
+        held.setdefault(instance_id or 0, set()).add(vault_id)
+    return {instance_id for instance_id, vaults in held.items() if vaults == required}
+
+
 # -- what the page of vaults shows -------------------------------------------------------------------------------------
 
 

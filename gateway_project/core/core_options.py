@@ -48,11 +48,28 @@ QUEUE_LEASE_SECONDS = Option(
     help="How long a job under way may show no progress before it is taken from its worker.",
     minimum=1,
 )
+QUEUE_MAX_ATTEMPTS = Option(
+    "QUEUE.MAX_ATTEMPTS",
+    Kind.INT,
+    20,
+    help="Attempts after which a job of any queue but the uploads' is given up; 0 = never.",
+    minimum=0,
+    maximum=10_000,
+)
+QUEUE_RETRY_COEFFICIENT = Option(
+    "QUEUE.RETRY_COEFFICIENT",
+    Kind.FLOAT,
+    10.0,
+    help="A job waits its attempts cubed times so many seconds before the next; uploads have a schedule of their own.",
+    minimum=0,
+)
 OPTIONS: tuple[Option, ...] = (
     INSTANCE_ID,
     LOG_CONSOLE_LEVEL,
     LOG_FILE_LEVEL,
     LOG_MAX_ARCHIVE_FILES,
     QUEUE_LEASE_SECONDS,
+    QUEUE_MAX_ATTEMPTS,
+    QUEUE_RETRY_COEFFICIENT,
     *alert_options.OPTIONS,
 )

@@ -56,6 +56,16 @@ class LaneWaitsError(GatewayError):
         self.until = until
 
 
+class JobWaitsError(GatewayError):
+    """Raised by work that cannot be done before `until`, through nobody's fault: its attempt is given back."""
+
+    code = "job-waits"
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__("what this waits for has not come yet")
+        self.until = until
+
+
 class StopAskedError(GatewayError):
     """Raised by work that polls `stopping()`: its attempt is given back, and it goes on after the restart."""
 

@@ -11,7 +11,7 @@ from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from gateway_project.core.clock import database_now
-from gateway_project.core.errors import JobFault, LaneWaitsError, LeaseLostError, StopAskedError
+from gateway_project.core.errors import JobFault, JobWaitsError, LaneWaitsError, LeaseLostError, StopAskedError
 from gateway_project.core.log_files import directory_probe
 from gateway_project.core.logs import correlation_new
 from gateway_project.core.machine import machine_key, machine_words
@@ -65,6 +65,8 @@ def run_one(queue: Queue, job: LeasedJob) -> bool:
         logger.warning("job lease lost", extra={"job": jobs.job_subject(job)})
     except LaneWaitsError as waits:
         _write(partial(_lane_closed, queue, job, waits), job)
+    except JobWaitsError as waits:
+        _write(partial(jobs.job_give_back, queue, job, now=database_now(), until=waits.until), job)
     except StopAskedError:
         going_on = False
         _write(partial(jobs.job_give_back, queue, job, now=database_now()), job)

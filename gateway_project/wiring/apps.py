@@ -13,8 +13,11 @@ class WiringConfig(AppConfig):
         from gateway_project.core.queues import REGISTRY, Periodic
         from gateway_project.wiring import web_checks  # noqa: F401 - registers wiring.W001
         from gateway_project.wiring.pipeline import DeliveryProjection
+        from gateway_project.wiring.receipts import Receipts
+        from network.ports import RECEIPTS
         from uploads.ports import DELIVERY
 
+        RECEIPTS.bind(Receipts())
         DELIVERY.bind(DeliveryProjection())
         REGISTRY.add_periodic(
             Periodic("settle", "gateway_project.wiring.tasks.settle", lambda: option("SETTLING.SCAN_SECONDS"))

@@ -17,11 +17,16 @@ from gateway_project.wiring.listener_watch import ListenerWatch
 from gateway_project.wiring.setup import administrator_exists
 from network.dimse.acceptor import Acceptor
 from network.dimse.channel import channel_open
+from network.dimse.fast_store import ServicePorts
 from network.dimse.receiver import Receiver, ReceiverConfig
 from network.handlers import StorageHandlers
 from network.models import DEFAULT
 from network.services.access import limits_current, policy_current
 from network.services.endpoints import endpoints_seed, endpoints_wanted
+from network.services.normalized import NormalizedServices
+from network.services.query import QueryService
+from network.services.query_trail import QueryTrail
+from network.services.retrieve import RetrievalService
 from studies.dicom.spool import Intake
 from studies.selectors import store_open
 from studies.services.indexer import Indexer
@@ -84,10 +89,14 @@ def receiver_run(index: int, descriptor: int) -> None:
     instances = InstanceReceiver(store, intake, indexer)
     handlers = StorageHandlers(instances, indexer)
     channel = channel_open(descriptor)
-    receiver = Receiver(channel, receiver_config(), handlers)
+    trail = QueryTrail()
+    services = ServicePorts(QueryService(trail), RetrievalService(), NormalizedServices(indexer))
+    receiver = Receiver(channel, receiver_config(), handlers, services)
     _on_signals(lambda: receiver.stop(grace_seconds=15.0))
     indexer.start()
+    trail.start()
     receiver.serve()
+    trail.stop()
     instances.close()
     indexer.stop()
     intake.close()
@@ -102,6 +111,7 @@ def receiver_config() -> ReceiverConfig:
         acse_seconds=option("DICOM.ACSE_SECONDS"),
         dimse_seconds=option("DICOM.DIMSE_SECONDS"),
         network_seconds=option("DICOM.ASSOCIATION_IDLE_SECONDS"),
+        sub_operation_seconds=option("DICOM.RESPONSE_SECONDS"),
         extra_sop_classes=option("DICOM.EXTRA_SOP_CLASSES"),
     )
 

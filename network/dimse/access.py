@@ -5,18 +5,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from network.dimse.errors import ConfigurationError
+from network.dimse.rights import UNKNOWN, Rights
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Accepted when `reason` is empty; else what an A-ASSOCIATE-RJ says (PS3.8 9.3.4), and our stable word for it."""
+    """Accepted when `reason` is empty, and then with `rights`; else what an A-ASSOCIATE-RJ says (PS3.8 9.3.4), and our
+    stable word for it.
+    """
 
     reason: str = ""
     result: int = 0
     source: int = 0
     diagnostic: int = 0
+    rights: Rights = UNKNOWN
 
     @property
     def accepted(self) -> bool:
@@ -62,12 +66,13 @@ class Caller:
 
 @dataclass(frozen=True)
 class KnownPeer:
-    """What an AE title must come with. No network: from anywhere; no certificate: none is asked for."""
+    """What an AE title must come with, and may do. No network: from anywhere; no certificate: none is asked for."""
 
     ae_title: str
     networks: tuple[Network, ...] = ()
     certificates: frozenset[str] = frozenset()
     enabled: bool = True
+    rights: Rights = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,12 @@ def judge(
         _by_rules(caller, policy, our_ae_title)
         or _by_identity(caller, policy)
         or _by_limits(policy, associations, associations_of_peer)
-        or ACCEPTED
+        or _accepted(policy.peers.get(caller.calling_ae_title))
     )
+
+
+def _accepted(peer: KnownPeer | None) -> Verdict:
+    return ACCEPTED if peer is None else Verdict(rights=peer.rights)
 
 
 def _by_rules(caller: Caller, policy: Policy, our_ae_title: str) -> Verdict | None:

@@ -14,19 +14,20 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 
 from network.dimse import guards, statuses
 from network.dimse.channel import Report, Ticket
 from network.dimse.command import StoreCommand
-from network.dimse.contexts import VERIFICATION, narrow_to_first_offered
+from network.dimse.contexts import VERIFICATION
 from network.dimse.fast_store import FastStore, StoreTurn
+from network.dimse.find_service import extended_answer
 from network.dimse.guards import ProtocolViolationError
+from network.dimse.negotiation import ReceivingACSE, ReceivingDIMSE
 from network.dimse.ports import AssociationSummary, Outcome, Peer, StoreRequest, StoreResult, StoreSink
 from network.dimse.receiving_layer import Checkpoint, ReceivingUpperLayer
+from network.dimse.rights import Rights
 from network.dimse.sinks import FAILED, GuardedSink, RefusingSink
 from network.dimse.tally import Tally
 from network.dimse.wire import PeerSocket
@@ -38,44 +39,6 @@ logger = logging.getLogger(__name__)
 COMMENT_CHARACTERS = 64
 END_SECONDS = 2.0
 PIECE_BYTES = 1 << 20
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-
-
-class ReceivingACSE(ACSE):
-    """Negotiates as pynetdicom does, but by the peer's order of transfer syntaxes and our own count of associations."""
-
-    def _negotiate_as_acceptor(self) -> None:
-        association: ReceivingAssociation = self.assoc
-        association.peer_known()
-        refusal = association.server.admit(association)
-        if refusal is not None:
-            association.end_reason = refusal.reason
-            self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
-            association.kill()
-            return
-        if str(self.requestor.primitive.application_context_name or "") != APPLICATION_CONTEXT:
-            association.end_reason = "application-context"
-            self.send_reject(0x01, 0x01, 0x02)
-            association.kill()
-            return
-        requested = self.requestor.primitive.presentation_context_definition_list
-        self.acceptor.supported_contexts = narrow_to_first_offered(requested, association.server.supported)
-        super()._negotiate_as_acceptor()
-
-    def send_release(self, is_response: bool = False) -> None:
-        """Before a release is answered the port has heard of it, and the association's place is free."""
-        if is_response:
-            self.assoc.releasing()
-        super().send_release(is_response)
-
-
-class ReceivingDIMSE(DIMSEServiceProvider):
-    """Marks the association busy before a message leaves the queue, so that it is never idle in between."""
-
-    def get_msg(self, block: bool = False) -> Any:
-        if not self.msg_queue.empty():
-            self.assoc.is_serving = True
-        return super().get_msg(block)
 
 
 class ReceivingAssociation(Association):
@@ -144,8 +107,22 @@ class ReceivingAssociation(Association):
         config = self.server.config
         if config.fast:
             self.fast_store = FastStore(
-                self, wire, max_pdu_bytes=config.max_pdu_bytes, pdu_seconds=config.dimse_seconds
+                self,
+                wire,
+                max_pdu_bytes=config.max_pdu_bytes,
+                pdu_seconds=config.dimse_seconds,
+                ports=self.server.ports,
             )
+
+    @property
+    def connection_is_over(self) -> bool:
+        """Whether a write has failed, so that nobody reads what is written."""
+        return self.dul.socket is None or not self.dul.event_queue.empty()
+
+    def extended_negotiation(self, sop_class_uid: str) -> bytes:
+        """What was agreed for this SOP class; empty when nothing was."""
+        asked = self.requestor.sop_class_extended.get(sop_class_uid)
+        return (extended_answer(sop_class_uid, asked) or b"") if asked else b""
 
     def something_happened(self) -> None:
         """This association's thread need not wait: from the upper layer's thread."""
@@ -181,7 +158,7 @@ class ReceivingAssociation(Association):
         try:
             super().run_reactor()
         except Exception as exc:  # noqa: BLE001 - the outermost loop of an association
-            self._log_failure("association failed", exc)
+            self.log_failure("association failed", exc)
             self.end_reason = self.end_reason or "internal-error"
         finally:
             self._finish()
@@ -199,11 +176,15 @@ class ReceivingAssociation(Association):
         )
         self.tally = Tally()
 
+    def rights_known(self, rights: Rights) -> None:
+        """It is admitted, and may do this from now on."""
+        self.peer = replace(self.known_peer(), rights=rights)
+
     def releasing(self) -> None:
         """The peer has asked for the release, and waits for the answer."""
         self._released = True
         if self.tally.objects_stored:
-            self._tell_port(self.server.port.association_releasing, self._known_peer())
+            self._tell_port(self.server.port.association_releasing, self.known_peer())
         self.server.reporter.report(self._report("over"))
 
     def _tell_closed(self) -> None:
@@ -224,7 +205,7 @@ class ReceivingAssociation(Association):
         self._tell_port(self.server.port.association_closed, self.peer, summary)
 
     def _run_reactor(self) -> None:
-        self._tell_port(self.server.port.association_opened, self._known_peer())
+        self._tell_port(self.server.port.association_opened, self.known_peer())
         self.server.reporter.report(self._report("opened"))
         self.server.notify()
         self._told_opened = True
@@ -294,7 +275,7 @@ class ReceivingAssociation(Association):
         if uids is None:
             uids = self._context_uids[context_id] = (str(context.transfer_syntax[0]), str(context.abstract_syntax))
         request = StoreRequest(
-            peer=self._known_peer(),
+            peer=self.known_peer(),
             message_id=command.message_id,
             context_id=context_id,
             sop_class_uid=command.sop_class_uid,
@@ -304,7 +285,9 @@ class ReceivingAssociation(Association):
         )
         if request.abstract_syntax_uid == VERIFICATION:
             return RefusingSink(StoreResult(statuses.SOP_CLASS_NOT_SUPPORTED, "not a storage context"))
-        port_failed = partial(self._log_failure, "port failed on an object")
+        if not request.peer.rights.store:
+            return RefusingSink(StoreResult(statuses.NOT_AUTHORIZED, "this AE may not store"))
+        port_failed = partial(self.log_failure, "port failed on an object")
         try:
             return GuardedSink(self.server.port.begin(request), port_failed)
         except Exception as exc:  # noqa: BLE001 - whatever failed, the sender must hear that nothing was kept
@@ -320,7 +303,7 @@ class ReceivingAssociation(Association):
         try:
             tell(*details)
         except Exception as exc:  # noqa: BLE001 - the port may be anything; the association goes its way all the same
-            self._log_failure("port failed on an association", exc)
+            self.log_failure("port failed on an association", exc)
 
     def _finish(self) -> None:
         self.disconnect()
@@ -354,7 +337,8 @@ class ReceivingAssociation(Association):
         answer = self.acceptor.primitive
         return "called-ae-title" if answer is not None and answer.diagnostic == 0x07 else "refused"
 
-    def _known_peer(self) -> Peer:
+    def known_peer(self) -> Peer:
+        """Who has asked for this association."""
         if self.peer is None:
             raise RuntimeError("the association has not been requested")
         return self.peer
@@ -381,7 +365,7 @@ class ReceivingAssociation(Association):
             return replace(self._report("closed"), outcome="rejected", reason=self._outcome()[1])
         return self._report("closed")
 
-    def _log_failure(self, event: str, exc: Exception) -> None:
+    def log_failure(self, event: str, exc: Exception) -> None:
         """Where and what kind, never the text: it may quote the peer's data."""
         frames = traceback.extract_tb(exc.__traceback__)
         origin = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -16,6 +16,7 @@ from typing import Literal
 
 from network.dimse.access import Verdict
 from network.dimse.errors import DimseError
+from network.dimse.rights import rights_from_json
 from network.dimse.tls import TlsSettings
 
 DATAGRAM_BYTES = 16_384
@@ -124,7 +125,9 @@ def socket_receive(channel: socket.socket) -> tuple[Ticket, socket.socket | None
     message = json.loads(data)
     if "order" in message:
         verdict = message.pop("verdict")
-        return Order(**message, verdict=None if verdict is None else Verdict(**verdict))
+        if verdict is not None:
+            verdict = Verdict(**{**verdict, "rights": rights_from_json(verdict["rights"])})
+        return Order(**message, verdict=verdict)
     tls = message.pop("tls_settings")
     connection = socket.socket(fileno=descriptors[0]) if descriptors else None
     return Ticket(**message, tls_settings=None if tls is None else TlsSettings(**tls)), connection

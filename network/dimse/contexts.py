@@ -1,5 +1,6 @@
 """Presentation contexts: what is accepted, and which transfer syntax of those that a peer offers."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 from pydicom.uid import UID, UID_dictionary
@@ -8,6 +9,10 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
 from network.dimse.errors import ConfigurationError
+from network.dimse.normalized.ports import SERVED
+from network.dimse.query.ports import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from network.dimse.query.question import MODELS
+from network.dimse.retrieve.models import FIND_MODEL
 
 VERIFICATION = str(Verification)
 
@@ -41,6 +46,26 @@ def storage_contexts(extra_sop_classes: Sequence[str] = ()) -> list[Presentation
     syntaxes = transfer_syntaxes()
     classes = dict.fromkeys([VERIFICATION, *storage_sop_classes(), *extra_sop_classes])
     return [_context(uid, syntaxes) for uid in classes]
+
+
+@functools.cache
+def supported_contexts(
+    extra_sop_classes: tuple[str, ...] | None, *, queries: bool, retrievals: bool, normalized: bool, both_roles: bool
+) -> Mapping[str, PresentationContext]:
+    """What an acceptor offers, by abstract syntax: read by every negotiation, changed by none.
+
+    Verification; storage unless `extra_sop_classes` is None, with `both_roles` also for sending to the requestor
+    (C-GET; PS3.7 D.3.3.4); `queries` and `retrievals` in what identifiers are read and written in.
+    """
+    storage = [] if extra_sop_classes is None else storage_contexts(extra_sop_classes)
+    for context in storage if both_roles else ():
+        context.scu_role = context.scp_role = True
+    models = [*(MODELS if queries else ()), *(FIND_MODEL if retrievals else ()), *(SERVED if normalized else ())]
+    services = [_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in models]
+    return {
+        str(context.abstract_syntax): context
+        for context in [*storage, _context(VERIFICATION, transfer_syntaxes()), *services]
+    }
 
 
 def first_offered(offered: Iterable[str], supported: Iterable[str]) -> str | None:

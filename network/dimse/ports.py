@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from network.dimse.rights import UNKNOWN, Rights
+
 Outcome = Literal["released", "aborted", "lost", "rejected"]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Who is at the other end of one association. AE titles without padding, as the peer sent them: no credential."""
+    """Who is at the other end of one association, and what it may do. AE titles without padding, as the peer sent them:
+    no credential.
+    """
 
     association_id: str
     calling_ae_title: str
@@ -17,6 +21,7 @@ class Peer:
     address: str
     port: int
     tls: bool
+    rights: Rights = UNKNOWN
 
 
 @dataclass(slots=True)

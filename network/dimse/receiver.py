@@ -1,6 +1,5 @@
 """One receiver: takes sockets that the acceptor passes down, and serves an association on each."""
 
-import functools
 import logging
 import os
 import queue
@@ -21,10 +20,12 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from network.dimse.access import ACCEPTED, NO_VERDICT, STOPPING, TOO_MANY, Verdict
 from network.dimse.association import ReceivingAssociation
 from network.dimse.channel import Order, Report, Reporter, Ticket, socket_receive
-from network.dimse.contexts import storage_contexts
+from network.dimse.contexts import supported_contexts
 from network.dimse.errors import ConfigurationError, DimseError
+from network.dimse.fast_store import NO_SERVICES, ServicePorts
 from network.dimse.ports import StorePort
 from network.dimse.pynetdicom_settings import pynetdicom_prepare
+from network.dimse.rights import Rights
 from network.dimse.tls import HandshakeError, handshake
 from network.dimse.wire import PeerSocket
 
@@ -45,6 +46,7 @@ class ReceiverConfig:
 
     `acse_seconds` bounds the negotiation (ARTIM), `network_seconds` the time in which an established association may be
     silent, `dimse_seconds` the time in which a PDU that has begun must end, and in which a peer must read what we send.
+    `sub_operation_seconds` is how long it may take to answer an object of its C-GET, longer for large ones.
     `max_pdu_bytes` is what we announce (0: no limit, PS3.8 D.1). `max_associations` counts accepted ones. Without
     `fast` pynetdicom receives the data sets too, each whole in memory.
     """
@@ -56,6 +58,7 @@ class ReceiverConfig:
     acse_seconds: float = 30.0
     dimse_seconds: float = 60.0
     network_seconds: float = 60.0
+    sub_operation_seconds: float = 60.0
     extra_sop_classes: Sequence[str] = field(default_factory=tuple)
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
@@ -116,11 +119,17 @@ class ReceiverServer(ThreadedAssociationServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, config: ReceiverConfig, port: StorePort, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        config: ReceiverConfig,
+        port: StorePort,
+        reporter: Reporter,
+        ports: ServicePorts = NO_SERVICES,
+    ) -> None:
         self.config = config
         self.port = port
+        self.ports = ports if config.fast else NO_SERVICES
         self.reporter = reporter
-        self.supported = _supported(tuple(config.extra_sop_classes))
         self._changed = threading.Condition()
         self._changes = 0
         self._stopping = False
@@ -141,6 +150,21 @@ class ReceiverServer(ThreadedAssociationServer):
     def is_stopping(self) -> bool:
         """True once nothing new is begun."""
         return self._stopping
+
+    def supported_for(self, rights: Rights) -> Mapping[str, PresentationContext]:
+        """The contexts that an association with these rights may have. Asking for something else it may not do is
+        answered by that service, in words; who may not store need not send objects to learn it.
+        """
+        ports = self.ports
+        retrieves = ports.retrieve is not None and rights.retrieve
+        extra_sop_classes = tuple(self.config.extra_sop_classes) if rights.store or retrieves else None
+        return supported_contexts(
+            extra_sop_classes,
+            queries=ports.find is not None,
+            retrievals=ports.retrieve is not None,
+            normalized=ports.normalized is not None,
+            both_roles=retrieves,
+        )
 
     def take(self, ticket: Ticket, connection: socket.socket) -> None:
         """Serve a connection from now on; it is closed and reported whatever fails."""
@@ -187,8 +211,8 @@ class ReceiverServer(ThreadedAssociationServer):
             self._associations.add(association)
         self.notify()
 
-    def admit(self, association: ReceivingAssociation) -> Verdict | None:
-        """Count the association as accepted, after the acceptor has agreed; else the verdict against it."""
+    def admit(self, association: ReceivingAssociation) -> Verdict:
+        """Count the association as accepted when the acceptor agrees; its verdict, or ours."""
         with self._changed:
             if self._stopping:
                 return STOPPING
@@ -196,10 +220,9 @@ class ReceiverServer(ThreadedAssociationServer):
                 return TOO_MANY
             self._admitted.add(association)
         verdict = self._ask(association) if association.ticket.ask else ACCEPTED
-        if verdict.accepted:
-            return None
-        with self._changed:
-            self._admitted.discard(association)
+        if not verdict.accepted:
+            with self._changed:
+                self._admitted.discard(association)
         return verdict
 
     def _ask(self, association: ReceivingAssociation) -> Verdict:
@@ -269,16 +292,23 @@ class ReceiverServer(ThreadedAssociationServer):
 
 
 class Receiver:
-    """Serves the acceptor's sockets until the channel ends or `stop` is called.
+    """Serves the acceptor's sockets until the channel ends or `stop` is called. `ports` are the services
+    beside storage.
 
     Nothing is promised to a peer that its port has not promised; after SIGKILL every unanswered object is unknown.
     """
 
-    def __init__(self, channel: socket.socket, config: ReceiverConfig, port: StorePort) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        config: ReceiverConfig,
+        port: StorePort,
+        ports: ServicePorts = NO_SERVICES,
+    ) -> None:
         pynetdicom_prepare()
         self._channel = channel
         self._reporter = Reporter(channel)
-        self._server = ReceiverServer(config, port, self._reporter)
+        self._server = ReceiverServer(config, port, self._reporter, ports)
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._grace_seconds = GRACE_SECONDS
@@ -333,12 +363,6 @@ class Receiver:
         else:
             self._server.take(ticket, connection)
         return True
-
-
-@functools.cache
-def _supported(extra_sop_classes: tuple[str, ...]) -> Mapping[str, PresentationContext]:
-    """The contexts by abstract syntax: read by every negotiation, changed by none."""
-    return {str(context.abstract_syntax): context for context in storage_contexts(extra_sop_classes)}
 
 
 def _end_if_idle(association: ReceivingAssociation) -> None:

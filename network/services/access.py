@@ -1,6 +1,7 @@
 """Who may come in: the rules from options and rows, and the trail of those who were refused."""
 
 import datetime as dt
+import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_record
 from network.dimse.acceptor import ConnectionLimits
 from network.dimse.access import IDENTITY_REASONS, KnownPeer, Policy, networks_parse
+from network.dimse.errors import ConfigurationError
 from network.dimse.floods import Refusal
+from network.dimse.rights import Rights
 from network.models import AssociationOutcome, AssociationRecord, RemoteAE, fingerprint_clean, words_of
 from network.services.associations import ae_title_shown, history_trim
 
+logger = logging.getLogger(__name__)
 WINDOW = dt.timedelta(minutes=1)
 QUIET = dt.timedelta(hours=1)
 IDENTITY_ALERT = "peer-identity:"
@@ -45,7 +49,17 @@ def _known(row: RemoteAE) -> KnownPeer:
         networks=networks_parse(words_of(row.networks)),
         certificates=frozenset(fingerprint_clean(word) for word in words_of(row.certificates)),
         enabled=row.enabled,
+        rights=_rights(row),
     )
+
+
+def _rights(row: RemoteAE) -> Rights:
+    """A row whose conditions cannot be read (nobody could have saved it in the admin) sees nothing."""
+    try:
+        return row.rights()
+    except ConfigurationError:
+        logger.error("conditions of a remote AE cannot be read, it may query nothing", extra={"remote_ae": row.pk})  # noqa: TRY400
+        return Rights(store=row.may_store)
 
 
 def limits_current() -> ConnectionLimits:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import models
 
+from gateway_project.core.folding import name_fold
 from studies.dicom import tags
 from studies.dicom.header import Header
 from studies.models import Instance, Series, Study
@@ -48,6 +49,8 @@ def _describe(study: Study, header: Header) -> None:
     for name, tag in STUDY_TEXTS.items():
         if not getattr(study, name):
             setattr(study, name, _cut(Study, name, header.text(tag)))
+    if study.patient_name and not study.patient_name_folded:
+        study.patient_name_folded = _cut(Study, "patient_name_folded", name_fold(study.patient_name))
     for name, tag in STUDY_DATES.items():
         if getattr(study, name) is None:
             setattr(study, name, header.date(tag))

@@ -13,6 +13,12 @@ from contextlib import suppress
 
 from network.dimse.command import CommandError, StoreCommand, command_elements, store_command, store_response
 from network.dimse.guards import MessageGuard, ProtocolViolationError, associate_request_check
+from network.dimse.query.answer import AnswerEncoder, value_of
+from network.dimse.query.dataset import elements_read
+from network.dimse.query.errors import QueryError
+from network.dimse.query.matching import Folding
+from network.dimse.query.question import STUDY_ROOT_FIND, question_read
+from network.dimse.query.text import codecs_of
 from studies.dicom import tags
 from studies.dicom.errors import DatasetError
 from studies.dicom.header import Header
@@ -36,6 +42,7 @@ DEFLATE_FIRST = len(SYNTAXES)
 LIMITS = {"max_inflated_bytes": 1 << 20, "max_elements": 5_000, "max_items": 2_000, "max_fragments": 2_000}
 TAIL_LIMIT_BYTES = 4096
 TEXT_LIMIT = 256
+COMMENT_BYTES = 64
 PDU_HEADER_BYTES = PDV_HEADER_BYTES = 6
 FILE_META_CODES = {"not-part10", "file-meta-malformed", "file-meta-no-transfer-syntax"}
 FILE_META_FLAGS = {"group-length-missing", "group-length-wrong", "ae-title-invalid", "uid-invalid"}
@@ -224,6 +231,27 @@ def request(data: bytes) -> None:
         holds(error.code in REQUEST_CODES, f"the code {error.code} is not known")
 
 
+def question(data: bytes) -> None:
+    """Identifiers of queries: refused as C-FIND refuses, or asked, and then answered by what can be read."""
+    if not data:
+        return
+    explicit = bool(data[0] & 1)
+    try:
+        elements = elements_read(data[1:], explicit=explicit, beginning=bool(data[0] & 2))
+        read = question_read(elements, model=STUDY_ROOT_FIND, folding=Folding(fuzzy=True), relational=True)
+    except QueryError as error:
+        holds(error.status in (0xA900, 0xC000), f"the status {error.status:04X} is not one of a question")
+        holds(len(str(error)) <= COMMENT_BYTES and str(error).isascii(), "the words are no Error Comment")
+        return
+    codecs = codecs_of(read.charset)
+    values = {key.tag: value_of(elements[key.tag], key.vr, codecs) for key in read.keys}
+    for key in read.keys:
+        if key.match is not None:
+            key.match.matches(values[key.tag])
+    answer = AnswerEncoder(read, explicit=explicit, retrieve_ae_title="GATEWAY").encode(values)
+    holds(set(values) <= set(elements_read(answer, explicit=explicit)), "the answer lacks what was asked")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "scan": scan,
     "readings": readings,
@@ -231,4 +259,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "content": content,
     "command": command,
     "request": request,
+    "question": question,
 }

@@ -14,6 +14,7 @@ from studies.dicom.part10 import file_meta_read
 from tests.dicom_samples import bundled_root
 from tests.fuzz.promises import DEFLATE_FIRST, DEFLATED, EXPLICIT, SYNTAXES
 from tests.network.dimse_fixtures import associate_request, data_pdu, item, pdu, store_command
+from tests.network.query_house import encoded, question
 
 SEED_BYTES = 16_384
 LONGEST_DECLARED = 0x7F
@@ -76,6 +77,17 @@ def request_seeds() -> list[bytes]:
     return [one[PDU_HEADER_BYTES:] for one in requests] + [pdu(1, b"")]
 
 
+def question_seeds() -> list[bytes]:
+    """Questions of every kind of matching, in both codings, and beginnings of files, which have sequences."""
+    keys = {"StudyDate": "20200101-", "StudyTime": "10-1030", "PatientName": "D?e*", "StudyInstanceUID": ["1.2", "1.3"]}
+    inner = question("STUDY", AccessionNumber="A1")
+    asked = question("IMAGE", RequestAttributesSequence=[inner], AcquisitionDateTime="2020-", Rows=512, **keys)
+    asked.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    found = [bytes([explicit]) + encoded(asked, explicit=bool(explicit)) for explicit in (0, 1)]
+    level = encoded(question("STUDY"))
+    return found + [b"\3" + level + seed[2:4096] for seed in dataset_seeds()[::4]]
+
+
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "scan": dataset_seeds,
     "readings": reading_seeds,
@@ -83,4 +95,5 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "content": dataset_seeds,
     "command": command_seeds,
     "request": request_seeds,
+    "question": question_seeds,
 }

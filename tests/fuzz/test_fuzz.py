@@ -49,6 +49,7 @@ FAULTS = {
     "content": (normalise, "_dictionary_vr", raises),
     "command": (command, "command_short", raises),
     "request": (promises, "associate_request_check", raises),
+    "question": (promises, "codecs_of", raises),
 }
 
 

@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from network.dimse.acceptor import Acceptor
 from network.dimse.channel import Report, Ticket, channel_pair, reports_receive, socket_send
+from network.dimse.fast_store import NO_SERVICES, ServicePorts
 from network.dimse.ports import AssociationSummary, Peer, StoreRequest, StoreResult
 from network.dimse.receiver import Receiver, ReceiverConfig
 
@@ -103,11 +104,11 @@ class FakePort:
 class LocalReceiver:
     """A receiver in a thread of this process, with a port of its own in place of the acceptor."""
 
-    def __init__(self, port: FakePort, **config: Any) -> None:
+    def __init__(self, port: FakePort, *, ports: ServicePorts = NO_SERVICES, **config: Any) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self.listener.getsockname()
         self.channel, theirs = channel_pair()
-        self.receiver = Receiver(theirs, ReceiverConfig(**{"ae_title": "GATEWAY"} | config), port)
+        self.receiver = Receiver(theirs, ReceiverConfig(**{"ae_title": "GATEWAY"} | config), port, ports)
         self.serving = threading.Thread(target=self.receiver.serve)
         self.passing = threading.Thread(target=self._pass, daemon=True)
         self.reports: list[Report] = []

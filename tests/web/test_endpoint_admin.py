@@ -81,7 +81,7 @@ def test_endpoint_that_options_make_is_shown_and_not_changed(administrator) -> N
 
 def test_known_peer_is_kept_with_its_pins_and_audited(administrator) -> None:
     add = reverse("admin:network_remoteae_add")
-    row = {"ae_title": "CT_1", "networks": "10.0.0.0/8", "certificates": "ab" * 32, "enabled": "on", "note": ""}
+    row = {"ae_title": "CT_1", "networks": "10.0.0.0/8", "certificates": "ab" * 32, "enabled": "on", "port": "104"}
     assert "10.0.0.0/8" in administrator.post(add, {**row, "networks": "hospital"}).content.decode()
     assert administrator.post(add, row).status_code == 302
     peer = RemoteAE.objects.get()

@@ -237,13 +237,13 @@ def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) 
     job.refresh_from_db()
 
 
-def job_give_back(queue: Queue, job: LeasedJob, *, now: datetime) -> None:
-    """A graceful stop: the attempt does not count and the job is ready again at once."""
+def job_give_back(queue: Queue, job: LeasedJob, *, now: datetime, until: datetime | None = None) -> None:
+    """A graceful stop, or a wait: the attempt does not count and the job is ready again at once, or `until` then."""
     _transition(
         queue,
         job,
         state=JobState.READY,
-        run_after=now,
+        run_after=until or now,
         attempts=F("attempts") - 1,
         lease_until=None,
         claim_id=None,

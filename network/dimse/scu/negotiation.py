@@ -34,7 +34,8 @@ class NegotiationError(Exception):
 class Proposal:
     """One presentation context that we propose: an abstract syntax with the transfer syntaxes we would use.
 
-    `as_scp`: the peer shall store to us on it (C-GET), for which a role is negotiated (PS3.7 D.3.3.4).
+    `as_scp`: we are the SCP on it - the peer stores to us (C-GET), or we report to it (storage commitment) - for which
+    a role is negotiated (PS3.7 D.3.3.4).
     `extended` is service class information of the abstract syntax (PS3.7 D.3.3.5).
     """
 

@@ -200,7 +200,7 @@ def _open(opened: ClientAssociation, item: Item) -> tuple[_Opened[Item] | None, 
     except OSError:
         return None, StoreAnswer(code="file-unreadable")
     try:
-        piece = _read(stream, min(_piece_bytes(opened), item.dataset_bytes))
+        piece = read_exactly(stream, min(_piece_bytes(opened), item.dataset_bytes))
     except OSError:
         stream.close()
         return None, StoreAnswer(code="file-unreadable")
@@ -218,7 +218,7 @@ def _start(opened: ClientAssociation, one: _Opened[Item], originator: MoveOrigin
         if sent == item.dataset_bytes:
             break
         try:
-            one.piece = _read(one.stream, min(_piece_bytes(opened), item.dataset_bytes - sent))
+            one.piece = read_exactly(one.stream, min(_piece_bytes(opened), item.dataset_bytes - sent))
         except OSError as exc:
             opened.abort()
             raise AssociationError(
@@ -248,21 +248,28 @@ def store_request(
     sop_instance_uid: str,
     originator: MoveOriginator | None = None,
 ) -> list[Buffer]:
-    """The C-STORE-RQ as PDUs, whose data set follows (PS3.7 9.3.1.1)."""
+    """The C-STORE-RQ as PDUs, whose data set follows."""
+    command = store_command(opened.message_id(), sop_class_uid, sop_instance_uid, originator)
+    return data_pdus(command, context.context_id, opened.accepted.max_pdu_bytes, command=True)
+
+
+def store_command(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, originator: MoveOriginator | None = None
+) -> bytes:
+    """A C-STORE-RQ that announces a data set (PS3.7 9.3.1.1)."""
     values: dict[int, int | str] = {
         AFFECTED_SOP_CLASS_UID: sop_class_uid,
         COMMAND_FIELD: C_STORE_RQ,
-        MESSAGE_ID: opened.message_id(),
+        MESSAGE_ID: message_id,
         PRIORITY: 0,
         AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
     }
     if originator is not None:
         values |= {MOVE_ORIGINATOR_AE_TITLE: originator.ae_title, MOVE_ORIGINATOR_MESSAGE_ID: originator.message_id}
-    command = command_encode(values, data_set=True)
-    return data_pdus(command, context.context_id, opened.accepted.max_pdu_bytes, command=True)
+    return command_encode(values, data_set=True)
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def read_exactly(stream: BinaryIO, size: int) -> bytes:
     """Exactly `size` bytes. Raises OSError when the file has become shorter."""
     found = stream.read(size)
     while len(found) < size:

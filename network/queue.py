@@ -1,0 +1,17 @@
+"""The commitment queue, as the core's job machinery needs to know it."""
+
+from gateway_project.core.backoff import cubic_delay
+from gateway_project.core.options import option
+from gateway_project.core.queues import TRANSFER_CLUSTER, Queue
+
+COMMITMENT = "commitment"
+
+COMMITMENT_QUEUE = Queue(
+    name=COMMITMENT,
+    cluster=TRANSFER_CLUSTER,
+    model="network.CommitmentRequest",
+    run="network.tasks.commitment_run",
+    changed="network.tasks.commitment_changed",
+    delay=lambda attempts: cubic_delay(attempts, coefficient_seconds=option("QUEUE.RETRY_COEFFICIENT")),
+    max_attempts=lambda: option("QUEUE.MAX_ATTEMPTS"),
+)

@@ -1,0 +1,223 @@
+"""Storage commitment: asked for, judged, and reported until the peer has taken the report (PS3.4 annex J)."""
+
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now as clock
+
+from gateway_project.core.models import AuditEventType, JobState
+from gateway_project.core.options import option
+from gateway_project.core.services.audit import audit_record
+from gateway_project.core.services.bell import ring
+from network.dimse import statuses
+from network.dimse.commitment import Reference, event_data
+from network.dimse.normalized.ports import Event, NormalizedRequest
+from network.models import CommitLevel, CommitmentRequest, RemoteAE
+from network.ports import RECEIPTS
+from network.queue import COMMITMENT
+from network.services.associations import ae_title_shown
+from studies.dicom.errors import DicomError
+from studies.dicom.spool import Store
+from studies.models import Instance
+from studies.selectors import store_root
+
+logger = logging.getLogger(__name__)
+_CHUNK = 500
+
+
+class CommitmentRefusedError(Exception):
+    """A request that is not taken; `status` and the words go to the peer."""
+
+    def __init__(self, words: str, *, code: str, status: int) -> None:
+        super().__init__(words)
+        self.code = code
+        self.status = status
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    failures: dict[str, int]
+    waits: bool
+
+
+def commitment_accept(
+    request: NormalizedRequest, *, transaction_uid: str, references: Sequence[Reference], now: datetime
+) -> CommitmentRequest:
+    """The request, durable. The same one again is the same row. Raises CommitmentRefusedError."""
+    calling = request.peer.calling_ae_title
+    remote = RemoteAE.objects.filter(ae_title=calling, enabled=True).first()
+    if remote is None or not request.peer.rights.commit:
+        raise CommitmentRefusedError(
+            "this AE may not ask for commitment", code="commit-forbidden", status=statuses.NOT_AUTHORIZED
+        )
+    if len(references) > option("COMMIT.MAX_INSTANCES"):
+        raise CommitmentRefusedError(
+            "too many references at once", code="commit-too-many", status=statuses.RESOURCE_LIMITATION
+        )
+    pairs = [[one.sop_class_uid, one.sop_instance_uid] for one in references]
+    try:
+        with transaction.atomic():
+            row = CommitmentRequest.objects.create(
+                queue=COMMITMENT,
+                remote=remote,
+                calling_ae_title=calling,
+                transaction_uid=transaction_uid,
+                association_id=request.peer.association_id[:40],
+                level=remote.commit_level,
+                deadline_at=now + timedelta(minutes=remote.commit_minutes),
+                references=pairs,
+                instance_count=len(pairs),
+                # the association on which it was asked for may have its report first
+                run_after=now + timedelta(seconds=option("COMMIT.RECHECK_SECONDS")),
+                created_at=now,
+            )
+            _record(row, "asked")
+            ring(COMMITMENT)
+    except IntegrityError:
+        return _asked_again(calling, transaction_uid, pairs, now=now)
+    return row
+
+
+def _asked_again(calling: str, transaction_uid: str, pairs: list[list[str]], *, now: datetime) -> CommitmentRequest:
+    row = CommitmentRequest.objects.get(calling_ae_title=calling, transaction_uid=transaction_uid)
+    if row.references != pairs:
+        raise CommitmentRefusedError(
+            "this Transaction UID is in use for other objects",
+            code="commit-duplicate",
+            status=statuses.DUPLICATE_TRANSACTION,
+        )
+    done = CommitmentRequest.objects.filter(pk=row.pk).exclude(state__in=(JobState.READY, JobState.RUNNING))
+    done.update(state=JobState.READY, attempts=0, run_after=now + timedelta(seconds=option("COMMIT.RECHECK_SECONDS")))
+    row.refresh_from_db()
+    return row
+
+
+def commitment_judge(row: CommitmentRequest, *, now: datetime) -> bool:
+    """Whether every reference is committed is decided, once; False while some may still become so before the deadline.
+
+    An instance is committed at level *local* when its file is there and, read now, has the hash that it came with; at
+    level *vault* when besides every required vault has given its receipt, for which the receipt suffices once the file
+    is deleted here.
+    """
+    if row.judged_at is not None:
+        return True
+    verdict = _verdict(row)
+    if verdict.waits and now < row.deadline_at:
+        return False
+    failures = [[uid, reason] for uid, reason in verdict.failures.items()]
+    with transaction.atomic():
+        judged = CommitmentRequest.objects.filter(pk=row.pk, judged_at__isnull=True)
+        if judged.update(failures=failures, judged_at=now):
+            row.failures, row.judged_at = failures, now
+            _record(row, "judged", failed=len(failures))
+        else:
+            row.refresh_from_db()
+    return True
+
+
+def _verdict(row: CommitmentRequest) -> _Verdict:
+    failures: dict[str, int] = {}
+    waits = False
+    store = Store(store_root())
+    for at in range(0, len(row.references), _CHUNK):
+        wanted = {uid: sop_class for sop_class, uid in row.references[at : at + _CHUNK]}
+        found: dict[str, Instance] = {}
+        for instance in Instance.objects.filter(sop_instance_uid__in=wanted, current=True).order_by("pk"):
+            found[instance.sop_instance_uid] = instance
+        sealed = RECEIPTS.get().instances_in_vaults([instance.pk for instance in found.values()])
+        for uid, sop_class in wanted.items():
+            reason, may_come = _reason(store, found.get(uid), sop_class, row.level, sealed)
+            if reason:
+                failures[uid] = reason
+                waits |= may_come
+    return _Verdict(failures, waits)
+
+
+def _reason(
+    store: Store, instance: Instance | None, sop_class_uid: str, level: str, sealed: set[int]
+) -> tuple[int, bool]:
+    """Why this instance is not committed (0: it is), and whether waiting may help."""
+    if instance is None:
+        return statuses.NO_SUCH_INSTANCE, level == CommitLevel.VAULT
+    if instance.sop_class_uid != sop_class_uid:
+        return statuses.CLASS_INSTANCE_CONFLICT, False
+    in_vaults = instance.pk in sealed
+    if instance.file_deleted_at is not None:
+        return (0 if in_vaults else statuses.NO_SUCH_INSTANCE), False
+    if level == CommitLevel.VAULT and not in_vaults:
+        return statuses.PROCESSING_FAILURE, True
+    return (0 if _is_whole(store, instance) else statuses.PROCESSING_FAILURE), False
+
+
+def _is_whole(store: Store, instance: Instance) -> bool:
+    """Read now, the data set has the hash that it came with."""
+    try:
+        with store.open(instance.path) as stream:
+            offset = os.fstat(stream.fileno()).st_size - instance.size_bytes
+            stream.seek(max(offset, 0))
+            return (
+                offset > 0 and hashlib.file_digest(cast("io.FileIO", stream), "sha256").hexdigest() == instance.sha256
+            )
+    except (DicomError, OSError) as error:
+        logger.warning(
+            "instance not readable for commitment", extra={"instance": instance.pk, "error": type(error).__name__}
+        )
+        return False
+
+
+def commitment_event(row: CommitmentRequest, *, explicit: bool) -> Event:
+    """The report of a judged request: type 1 when all is committed, 2 when some is not (PS3.4 J.3.3)."""
+    failed: dict[str, int] = dict(row.failures or [])
+    references = [Reference(sop_class, uid) for sop_class, uid in row.references]
+    return event_data(
+        row.transaction_uid,
+        [one for one in references if one.sop_instance_uid not in failed],
+        [(one, failed[one.sop_instance_uid]) for one in references if one.sop_instance_uid in failed],
+        explicit=explicit,
+    )
+
+
+def commitment_delivered(row: CommitmentRequest, *, how: str) -> bool:
+    """The peer has taken the report on the association of its request; False when a worker holds the job already."""
+    with transaction.atomic():
+        waiting = CommitmentRequest.objects.filter(pk=row.pk, state=JobState.READY)
+        if not waiting.update(state=JobState.DONE, ended_at=clock(), error_code="", error_words=""):
+            return False
+        _record(row, "reported", how=how)
+    return True
+
+
+def commitment_later(row: CommitmentRequest, *, now: datetime) -> None:
+    """The association of the request is no way for the report: a worker calls the peer, at once if it is judged."""
+    wait = timedelta() if row.judged_at is not None else timedelta(seconds=option("COMMIT.RECHECK_SECONDS"))
+    with transaction.atomic():
+        CommitmentRequest.objects.filter(pk=row.pk, state=JobState.READY).update(run_after=now + wait)
+        ring(COMMITMENT)
+
+
+def commitment_refused(request: NormalizedRequest, code: str) -> None:
+    """Recorded: who asked for what it may not have."""
+    with transaction.atomic():
+        audit_record(
+            AuditEventType.SECURITY_ALERT if code == "commit-forbidden" else AuditEventType.APPLICATION_ACTIVITY,
+            actor=f"ae:{ae_title_shown(request.peer.calling_ae_title)}",
+            subject=f"association:{request.peer.association_id[:40]}",
+            detail={"service": "storage commitment", "code": code, "address": request.peer.address},
+            outcome="refused",
+        )
+
+
+def _record(row: CommitmentRequest, action: str, **detail: object) -> None:
+    audit_record(
+        AuditEventType.APPLICATION_ACTIVITY,
+        actor=f"ae:{row.calling_ae_title}",
+        subject=f"commitment:{row.pk}",
+        detail={"service": "storage commitment", "action": action, "instances": row.instance_count, **detail},
+    )
