@@ -12,7 +12,7 @@ from benchmarks.finder import cancel, request
 from tests.dicom_samples import study_files
 from tests.flow.query_wire import PEERS, asked, association, listening, queries, raw
 from tests.gateway_harness import Gateway, wait_until
-from tests.network.query_house import encoded, question
+from tests.network.identifiers import encoded, question
 
 pytestmark = [pytest.mark.timeout(120)]
 STUDIES = 40
