@@ -106,7 +106,7 @@ Q_CLUSTER: dict[str, Any] = {
     "recycle": 200,
     "max_rss": 600_000,
     "label": "Task queue",
-    "ALT_CLUSTERS": {"control": {"workers": 1}, "transfer": {"workers": 2}},
+    "ALT_CLUSTERS": {"control": {"workers": 1}, "transfer": {"workers": 2}, "notices": {"workers": 1}},
 }
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -115,7 +115,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "studies"
+LOGIN_REDIRECT_URL = "now"
 LOGOUT_REDIRECT_URL = "login"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_NAME = "gateway_session"

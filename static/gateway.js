@@ -22,20 +22,31 @@
     for (const part of fresh.querySelectorAll("[data-part]")) {
       const shown = main.querySelector(`[data-part="${part.dataset.part}"]`);
       const now = signature(part);
-      if (!shown || signatures.get(part.dataset.part) === now) continue;
+      if (!shown || signatures.get(part.dataset.part) === now || busy(shown)) continue;
       if (shown.classList.contains("empty") !== part.classList.contains("empty")) return void location.reload();
       const focus = focusRemember(shown);
       signatures.set(part.dataset.part, now);
+      for (const open of shown.querySelectorAll("details[id][open]")) {
+        const details = part.querySelector(`#${open.id}`);
+        if (details) details.open = true;
+      }
       prepare(part);
       shown.replaceWith(part);
       focusRestore(part, focus);
     }
   }
 
+  // What somebody has ticked, opened or begun to write stays until it is sent or taken back.
+  function busy(part) {
+    const active = document.activeElement;
+    const writing = part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
+    return writing || part.querySelector("input:checked, details[open]") !== null;
+  }
+
   function focusRemember(part) {
     const active = document.activeElement;
     if (!part.contains(active)) return null;
-    const focusable = [...part.querySelectorAll("a[href], button, input")];
+    const focusable = [...part.querySelectorAll("a[href], button, input, summary")];
     const row = active.closest("[data-row]");
     return { row: row && row.dataset.row, index: focusable.indexOf(active) };
   }
@@ -43,7 +54,7 @@
   function focusRestore(part, focus) {
     if (!focus) return;
     const row = focus.row && part.querySelector(`[data-row="${focus.row}"] a`);
-    const target = row || [...part.querySelectorAll("a[href], button, input")][focus.index];
+    const target = row || [...part.querySelectorAll("a[href], button, input, summary")][focus.index];
     if (target) target.focus({ preventScroll: true });
   }
 
@@ -198,5 +209,7 @@
     document.addEventListener("visibilitychange", () => document.hidden || refresh());
   }
   prepare(document);
+  const here = document.querySelector(".top nav a[aria-current]");
+  if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
   window.setInterval(tick, 1000);
 })();

@@ -12,11 +12,21 @@ from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, s
 from gateway_project.core.roles import actor_of, can_administer
 from studies.dicom.spool import SpoolError
 from studies.errors import QuarantineError
-from studies.models import Instance, QuarantinedObject, Series, SourcePolicy, Study, StudyRevision
+from studies.models import (
+    Arrival,
+    Instance,
+    QuarantinedObject,
+    Series,
+    SourceActivity,
+    SourcePolicy,
+    Study,
+    StudyRevision,
+)
 from studies.selectors import store_open
 from studies.services.accept import quarantine_accept
 from studies.services.policy import source_policy_remove, source_policy_save
 from studies.services.quarantine import quarantine_discard
+from studies.services.silence import silence_switch
 
 
 @admin.register(Study, site=site)
@@ -135,8 +145,15 @@ class QuarantinedObjectAdmin(ReadOnlyAdmin):
 class SourcePolicyAdmin(AdministratorAdmin):
     """What is set for one device. Rows are made, changed and removed here, and every change is audited."""
 
-    list_display = ("calling_ae_title", "strictness", "quiet_seconds", "max_open_seconds", "changed_at")
-    list_filter = ("strictness",)
+    list_display = (
+        "calling_ae_title",
+        "strictness",
+        "quiet_seconds",
+        "max_open_seconds",
+        "silence_watched",
+        "changed_at",
+    )
+    list_filter = ("strictness", "silence_watched")
     search_fields = ("calling_ae_title",)
     ordering = ("calling_ae_title",)
     readonly_fields = ("changed_at",)
@@ -156,3 +173,35 @@ class SourcePolicyAdmin(AdministratorAdmin):
 
     def delete_model(self, request: HttpRequest, obj: SourcePolicy) -> None:
         source_policy_remove(obj, actor=actor_of(request.user))
+
+
+@admin.register(SourceActivity, site=site)
+class SourceActivityAdmin(ReadOnlyAdmin):
+    """Who has ever sent something, and how much. What is set for a device stands in Source policies."""
+
+    list_display = ("calling_ae_title", "objects_received", "size_bytes", "stored_bytes", "first_at", "last_at")
+    search_fields = ("=calling_ae_title",)
+    ordering = ("-last_at", "-id")
+    actions = ("watch", "unwatch")
+
+    @admin.action(description="Watch for silence", permissions=["act"])
+    def watch(self, request: HttpRequest, queryset: QuerySet[SourceActivity]) -> None:
+        self._switch(request, queryset, watched=True)
+
+    @admin.action(description="Do not watch for silence", permissions=["act"])
+    def unwatch(self, request: HttpRequest, queryset: QuerySet[SourceActivity]) -> None:
+        self._switch(request, queryset, watched=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[SourceActivity], *, watched: bool) -> None:
+        for source in queryset.exclude(calling_ae_title=""):
+            silence_switch(source.calling_ae_title, watched=watched, actor=actor_of(request.user))
+        self.message_user(request, "Set in Source policies.", messages.SUCCESS)
+
+
+@admin.register(Arrival, site=site)
+class ArrivalAdmin(ReadOnlyAdmin):
+    list_display = ("id", "source", "minutes", "start", "objects_received", "size_bytes")
+    list_select_related = ("source",)
+    list_filter = ("minutes",)
+    search_fields = ("=source__calling_ae_title",)
+    ordering = ("-id",)

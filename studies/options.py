@@ -104,4 +104,36 @@ OPTIONS = (
         minimum=1,
         help="A study is settled at the latest this long after its first unsettled object, even if more arrive.",
     ),
+    Option(
+        key="SILENCE.ENABLED",
+        kind=Kind.BOOL,
+        default=True,
+        help="Tell of a source that is silent against its own usual week. Single sources are switched off in "
+        "Source policies.",
+    ),
+    Option(
+        key="SILENCE.MISSED_HOURS",
+        kind=Kind.FLOAT,
+        default=4.0,
+        minimum=1,
+        maximum=168,
+        help="How many hours in which a source usually sends must have passed without an object, each counted by how "
+        "often it did in the last weeks. A source with longer pauses of its own gets half as much again as those.",
+    ),
+    Option(
+        key="SILENCE.HISTORY_DAYS",
+        kind=Kind.INT,
+        default=21,
+        minimum=7,
+        maximum=110,
+        help="Days between a source's first and latest object before its usual week is known well enough to judge it.",
+    ),
+    Option(
+        key="SILENCE.WEEKS",
+        kind=Kind.INT,
+        default=6,
+        minimum=2,
+        maximum=16,
+        help="Weeks before its latest object that a source's usual week is made of.",
+    ),
 )

@@ -12,8 +12,17 @@ from django.conf import settings
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 
 from gateway_project.core.options import option
-from studies.dicom.spool import Store
-from studies.models import Instance, Series, Study, StudyRevision, StudyState
+from studies.dicom.first_bytes import HEAD_BYTES, first_bytes_words
+from studies.dicom.spool import SpoolError, Store
+from studies.models import (
+    Instance,
+    QuarantinedObject,
+    QuarantineState,
+    Series,
+    Study,
+    StudyRevision,
+    StudyState,
+)
 from studies.policies import source_policies
 
 PAGE_STUDIES = 50
@@ -258,3 +267,75 @@ def study_arrivals(study_id: int, *, limit: int = 2000) -> list[dict[str, Any]]:
         .order_by("first", "association_id")[:limit]
     )
     return [dict(row) for row in rows]
+
+
+# -- quarantine --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class QuarantinePage:
+    """Rows of one page, the latest first, and whether there are newer and older ones beyond it."""
+
+    rows: list[QuarantinedObject]
+    newer: bool
+    older: bool
+
+
+@dataclass(frozen=True)
+class QuarantineTotals:
+    """What waits for a decision: how many, since when the oldest, and the bytes that are kept of all."""
+
+    waiting: int
+    oldest_at: datetime | None
+    kept_bytes: int
+
+
+def quarantine_matching(*, state: str = "", code: str = "", source: str = "") -> QuerySet[QuarantinedObject]:
+    filters = {"state": state, "code": code, "source_ae_title": source}
+    return QuarantinedObject.objects.filter(**{name: value for name, value in filters.items() if value})
+
+
+def quarantine_page(
+    found: QuerySet[QuarantinedObject],
+    *,
+    before: tuple[datetime, int] | None = None,
+    after: tuple[datetime, int] | None = None,
+    size: int = PAGE_STUDIES,
+) -> QuarantinePage:
+    """One page by keyset: latest_at and id at the edge of the page before. One query."""
+    if after is not None:
+        newer = found.filter(Q(latest_at__gt=after[0]) | Q(latest_at=after[0], pk__gt=after[1]))
+        rows = list(newer.order_by("latest_at", "pk")[: size + 1])
+        return QuarantinePage(rows[:size][::-1], newer=len(rows) > size, older=True)
+    if before is not None:
+        found = found.filter(Q(latest_at__lt=before[0]) | Q(latest_at=before[0], pk__lt=before[1]))
+    rows = list(found.order_by("-latest_at", "-pk")[: size + 1])
+    return QuarantinePage(rows[:size], newer=before is not None, older=len(rows) > size)
+
+
+def quarantine_totals() -> QuarantineTotals:
+    """Two queries, each over an index of what it counts."""
+    waiting = QuarantinedObject.objects.filter(state=QuarantineState.OPEN)
+    counted = waiting.aggregate(count=Count("pk"), oldest=Min("first_at"))
+    kept = QuarantinedObject.objects.filter(kept=True).aggregate(total=Sum("size_bytes"))
+    return QuarantineTotals(counted["count"], counted["oldest"], int(kept["total"] or 0))
+
+
+def quarantine_kinds(limit: int = 100) -> tuple[list[str], list[str]]:
+    """The codes and the senders that occur in it."""
+    rows = QuarantinedObject.objects.order_by()
+    codes = sorted(rows.values_list("code", flat=True).distinct()[:limit])
+    sources = sorted(rows.exclude(source_ae_title="").values_list("source_ae_title", flat=True).distinct()[:limit])
+    return codes, sources
+
+
+def quarantine_head_words(row: QuarantinedObject) -> str:
+    """What its first bytes look like, in words that repeat none of them."""
+    if not row.kept:
+        return "Its bytes are not here."
+    try:
+        store = store_open()
+        with store.open(store.quarantine_name(row.sha256)) as stream:
+            return first_bytes_words(stream.read(HEAD_BYTES))
+    except (SpoolError, OSError):
+        return "Its file cannot be read; check the disk."

@@ -16,7 +16,7 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
 from uploads.forms import VaultForm, keys_apply
-from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
 from uploads.ports import VaultError
 from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
@@ -228,3 +228,10 @@ class UploadPartAdmin(ReadOnlyAdmin):
     list_select_related = ("job",)
     search_fields = ("=job__upload_id", "=file_id", "=sha256")
     ordering = ("-id",)
+
+
+@admin.register(DeliveryTimes, site=site)
+class DeliveryTimesAdmin(ReadOnlyAdmin):
+    list_display = ("source_ae_title", "uploads", "seconds", "size_bytes")
+    search_fields = ("=source_ae_title",)
+    ordering = ("-uploads", "-id")

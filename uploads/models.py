@@ -7,11 +7,11 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
-from gateway_project.core.models import Lane, LeasedJob
+from gateway_project.core.models import JobState, Lane, LeasedJob
+from gateway_project.core.windows import windows_parse
 from studies.models import Instance, StudyRevision
 from uploads.ports import VaultError
 from uploads.ways import address_check
-from uploads.windows import windows_parse
 
 SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
@@ -174,6 +174,10 @@ class UploadJob(LeasedJob):
 
     class Meta(LeasedJob.Meta):
         constraints = [models.UniqueConstraint(fields=["vault", "revision"], name="uploads_job_once")]
+        indexes = [
+            *LeasedJob.Meta.indexes,
+            models.Index(fields=["ended_at"], name="uploads_job_done", condition=models.Q(state=JobState.DONE)),
+        ]
 
     def __str__(self) -> str:
         return f"upload {self.pk}"
@@ -238,3 +242,23 @@ class UploadPart(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DeliveryTimes(models.Model):
+    """How long the studies of one calling AE title took from their last object to the vault: a rollup, it only grows.
+
+    `counts`: for each bound of services.delivery.BOUNDS (as text, "+Inf" the last) the uploads that took no longer than
+    it, but longer than the bound before.
+    """
+
+    source_ae_title = models.CharField(max_length=16, unique=True)
+    uploads = models.BigIntegerField(default=0)
+    seconds = models.FloatField(default=0.0, help_text="Of all of them together.")
+    size_bytes = models.BigIntegerField(default=0)
+    counts = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "delivery times"
+
+    def __str__(self) -> str:
+        return f"delivery times of {self.source_ae_title}"

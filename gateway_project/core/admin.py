@@ -11,7 +11,18 @@ from django.http import HttpRequest
 
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
 from gateway_project.core.clock import database_now
-from gateway_project.core.models import Alert, AuditEvent, AuditEventType, AuditSeal, ConfigOverride, Lane, Lease
+from gateway_project.core.models import (
+    Alert,
+    AlertNotice,
+    AlertNoticeItem,
+    AuditEvent,
+    AuditEventType,
+    AuditSeal,
+    ConfigOverride,
+    Lane,
+    Lease,
+    RollupMark,
+)
 from gateway_project.core.options import REGISTRY, OptionUnknownError
 from gateway_project.core.roles import ROLES, actor_of, can_administer
 from gateway_project.core.services.alerts import alert_acknowledge
@@ -77,6 +88,22 @@ class AlertAdmin(ReadOnlyAdmin):
         self.message_user(request, "Acknowledged. An alert stays open until it is healed.", messages.SUCCESS)
 
 
+@admin.register(AlertNotice, site=site)
+class AlertNoticeAdmin(ReadOnlyAdmin):
+    list_display = ("id", "way", "state", "dropped", "attempts", "run_after", "ended_at", "error_words")
+    list_filter = ("way", "state")
+    ordering = ("-id",)
+
+
+@admin.register(AlertNoticeItem, site=site)
+class AlertNoticeItemAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "severity", "words", "notice", "alert", "at")
+    list_select_related = ("notice", "alert")
+    list_filter = ("kind",)
+    raw_id_fields = ("notice", "alert")
+    ordering = ("-id",)
+
+
 @admin.register(AuditEvent, site=site)
 class AuditEventAdmin(ReadOnlyAdmin):
     list_display = ("at", "event", "outcome", "actor", "subject", "detail", "correlation_id")
@@ -105,6 +132,12 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
         except OptionUnknownError:
             secret = True
         return "set" if secret else str(row.value)
+
+
+@admin.register(RollupMark, site=site)
+class RollupMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "counted_to", "seen_to", "total", "changed_at")
+    ordering = ("name",)
 
 
 @admin.register(Lease, site=site)

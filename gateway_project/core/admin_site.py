@@ -16,7 +16,7 @@ class GatewayAdminSite(admin.AdminSite):
     site_header = "Gateway administration"
     site_title = "Gateway"
     index_title = "What the gateway keeps"
-    site_url = "/studies/"
+    site_url = "/"
     enable_nav_sidebar = False
 
     def has_permission(self, request: HttpRequest) -> bool:

@@ -2,6 +2,20 @@
 
 from django.apps import AppConfig
 
+from gateway_project.core.backoff import schedule_delay
+
+NOTICE_SCHEDULE = (60, 300, 900, 3600)
+NOTICE_ATTEMPTS = 6
+
+
+def notice_delay(attempts: int) -> float:
+    """Seconds until a message that was refused is tried again."""
+    return schedule_delay(attempts, schedule=NOTICE_SCHEDULE)
+
+
+def notice_attempts() -> int:
+    return NOTICE_ATTEMPTS
+
 
 class CoreConfig(AppConfig):
     name = "gateway_project.core"
@@ -10,9 +24,21 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         from gateway_project.core import options
-        from gateway_project.core.queues import REGISTRY, Periodic
+        from gateway_project.core.queues import NOTICE_CLUSTER, NOTICE_QUEUE, REGISTRY, Periodic, Queue
 
         options.collect()
         REGISTRY.add_periodic(Periodic("leases", "gateway_project.core.tasks.leases_expire", lambda: 15))
         REGISTRY.add_periodic(Periodic("audit", "gateway_project.core.tasks.audit_seal", lambda: 30))
         REGISTRY.add_periodic(Periodic("logs", "gateway_project.core.tasks.logs_watch", lambda: 60))
+        REGISTRY.add_periodic(Periodic("notices", "gateway_project.core.tasks.notices_write", lambda: 10))
+        REGISTRY.add_queue(
+            Queue(
+                name=NOTICE_QUEUE,
+                cluster=NOTICE_CLUSTER,
+                model="core.AlertNotice",
+                run="gateway_project.core.tasks.notice_run",
+                changed="gateway_project.core.tasks.notice_changed",
+                delay=notice_delay,
+                max_attempts=notice_attempts,
+            )
+        )

@@ -2,6 +2,7 @@
 
 import re
 
+from gateway_project.core import alert_options
 from gateway_project.core.option_types import Kind, Option
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -53,4 +54,5 @@ OPTIONS: tuple[Option, ...] = (
     LOG_FILE_LEVEL,
     LOG_MAX_ARCHIVE_FILES,
     QUEUE_LEASE_SECONDS,
+    *alert_options.OPTIONS,
 )

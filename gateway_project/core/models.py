@@ -35,6 +35,11 @@ class Lane(models.Model):
     def circuit_closed(self) -> bool:
         return self.open_until is None and not self.held
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a person should know how it stands: a time window that is shut is no trouble."""
+        return self.faults > 0 or self.paused or self.held
+
 
 class JobState(models.TextChoices):
     READY = "ready", "waiting"
@@ -109,8 +114,11 @@ class Alert(models.Model):
     seen_at = models.DateTimeField(default=now)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.CharField(max_length=150, blank=True)
+    acknowledged_note = models.CharField(max_length=200, blank=True)
     healed_at = models.DateTimeField(null=True, blank=True)
-    notified_at = models.DateTimeField(null=True, blank=True)
+    notified_at = models.DateTimeField(null=True, blank=True, help_text="Its notices were written; they tell the rest.")
+    notified_severity = models.CharField(max_length=10, blank=True, help_text="The highest that was told of.")
+    healed_notified_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -118,10 +126,61 @@ class Alert(models.Model):
                 fields=["key"], condition=models.Q(healed_at__isnull=True), name="core_alert_one_open"
             )
         ]
-        indexes = [models.Index(fields=["healed_at", "-opened_at"], name="core_alert_open")]
+        indexes = [
+            models.Index(fields=["healed_at", "-opened_at"], name="core_alert_open"),
+            models.Index(
+                fields=["id"],
+                name="core_alert_healing_untold",
+                condition=models.Q(healed_at__isnull=False, notified_at__isnull=False, healed_notified_at__isnull=True),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.words
+
+
+class NoticeWay(models.TextChoices):
+    EMAIL = "email", "e-mail"
+    WEBHOOK = "webhook", "webhook"
+
+
+class AlertNotice(LeasedJob):
+    """One message about alerts by one way. While it waits, also after it failed, what comes up is added to it: however
+    long a server is away, one message waits for it.
+
+    At least once: killed between the server's word and ours it is sent again, its items under the same ids. `dropped`:
+    there was nothing left to say (acknowledged meanwhile), or the way was switched off.
+    """
+
+    way = models.CharField(max_length=10, choices=NoticeWay.choices)
+    dropped = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return f"notice {self.pk}"
+
+
+class NoticeKind(models.TextChoices):
+    OPENED = "opened", "opened"
+    WORSE = "worse", "became more severe"
+    HEALED = "healed", "healed"
+
+
+class AlertNoticeItem(models.Model):
+    """What a message says of one alert, as it was when that was written."""
+
+    notice = models.ForeignKey(AlertNotice, on_delete=models.CASCADE, related_name="items")
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="notice_items")
+    uid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=10, choices=NoticeKind.choices)
+    severity = models.CharField(max_length=10, choices=Severity.choices)
+    words = models.CharField(max_length=400)
+    at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return f"{self.kind} alert {self.alert_id}"
+
+
+AUDIT_SUCCESS = "success"
 
 
 class AuditEventType(models.TextChoices):
@@ -165,7 +224,7 @@ class AuditEvent(models.Model):
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     at = models.DateTimeField(default=now)
     event = models.CharField(max_length=60, choices=AuditEventType.choices)
-    outcome = models.CharField(max_length=20, default="success")
+    outcome = models.CharField(max_length=20, default=AUDIT_SUCCESS)
     actor = models.CharField(max_length=150, help_text="user:name, ae:TITLE, process:name")
     subject = models.CharField(max_length=160, help_text="study:12, vault:1, option:KEY ...")
     detail = models.JSONField(default=dict)
@@ -175,7 +234,15 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["subject", "-id"], name="core_audit_subject")]
+        indexes = [
+            models.Index(fields=["subject", "-id"], name="core_audit_subject"),
+            models.Index(fields=["event", "-id"], name="core_audit_event"),
+            models.Index(fields=["actor", "-id"], name="core_audit_actor"),
+            models.Index(fields=["at"], name="core_audit_at"),
+            models.Index(
+                fields=["outcome", "-id"], name="core_audit_amiss", condition=~models.Q(outcome=AUDIT_SUCCESS)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} {self.subject}"
@@ -198,6 +265,24 @@ class AuditSeal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.hash[:12]}"
+
+
+class RollupMark(models.Model):
+    """How far a rollup has counted, so that nothing is counted twice or left out, whatever is killed.
+
+    `counted_to`: rows up to this id (or moment, in microseconds) are in the rollup. `seen_to`: the highest that was
+    seen the last time. Counted next is what lies between the two: with PostgreSQL a row may become visible after one of
+    a higher id, but not a whole look later. Written in the transaction that writes the rollup, under this row's lock.
+    """
+
+    name = models.CharField(max_length=40, primary_key=True)
+    counted_to = models.BigIntegerField(default=0)
+    seen_to = models.BigIntegerField(default=0)
+    total = models.BigIntegerField(default=0, help_text="How many rows were counted in all.")
+    changed_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ConfigOverride(models.Model):

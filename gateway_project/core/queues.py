@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CONTROL_CLUSTER = "control"
 TRANSFER_CLUSTER = "transfer"
+NOTICE_CLUSTER = "notices"
+NOTICE_QUEUE = "notices"
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,29 @@
 """What the core is asked about."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Min, Prefetch, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
 
-from gateway_project.core.models import Alert, AuditEvent, Lane, Severity
+from gateway_project.core.models import (
+    AUDIT_SUCCESS,
+    Alert,
+    AlertNoticeItem,
+    AuditEvent,
+    AuditSeal,
+    JobState,
+    Lane,
+    Lease,
+    RollupMark,
+    Severity,
+)
+from gateway_project.core.queues import Queue
 
 
 def rings_waiting(cluster: str) -> int:
@@ -38,15 +52,6 @@ def audit_of(subject: str) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(subject=subject).order_by("id")
 
 
-def lanes_in_trouble() -> QuerySet[Lane]:
-    return Lane.objects.filter(faults__gt=0) | Lane.objects.filter(paused=True) | Lane.objects.filter(held=True)
-
-
-def lanes_waiting(now: datetime) -> QuerySet[Lane]:
-    """Lanes outside of their time window, in no trouble otherwise."""
-    return Lane.objects.filter(waits_until__gt=now, paused=False, held=False, faults=0).order_by("pk")
-
-
 def audit_tail_of(subject: str, *, without_events: Sequence[str] = (), limit: int = 200) -> list[AuditEvent]:
     """The latest records about something, the oldest of them first."""
     events = AuditEvent.objects.filter(subject=subject).exclude(event__in=without_events).order_by("-id")[:limit]
@@ -58,3 +63,211 @@ def alerts_unacknowledged(limit: int = 20) -> list[Alert]:
     alerts = list(alerts_open().filter(acknowledged_at__isnull=True)[: 5 * limit])
     order = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
     return sorted(alerts, key=lambda alert: order[Severity(alert.severity)])[:limit]
+
+
+def alerts_of(prefix: str) -> QuerySet[Alert]:
+    """Open alerts about things of one kind."""
+    return alerts_open().filter(key__startswith=prefix)
+
+
+@dataclass(frozen=True)
+class AlertPage:
+    """Rows of one page of what has healed, the latest first, and whether there are newer and older ones beyond it."""
+
+    rows: list[Alert]
+    newer: bool
+    older: bool
+
+
+def alerts_with_notices(alerts: QuerySet[Alert]) -> QuerySet[Alert]:
+    """With the messages that told of them: two queries more, whatever their number."""
+    items = AlertNoticeItem.objects.select_related("notice").order_by("pk")
+    return alerts.prefetch_related(Prefetch("notice_items", queryset=items))
+
+
+def alerts_healed_page(
+    *, before: tuple[datetime, int] | None = None, after: tuple[datetime, int] | None = None, size: int = 30
+) -> AlertPage:
+    """What is well again, by keyset of healed_at and id."""
+    alerts = alerts_with_notices(Alert.objects.filter(healed_at__isnull=False))
+    if after is not None:
+        newer = alerts.filter(Q(healed_at__gt=after[0]) | Q(healed_at=after[0], pk__gt=after[1]))
+        rows = list(newer.order_by("healed_at", "pk")[: size + 1])
+        return AlertPage(rows[:size][::-1], newer=len(rows) > size, older=True)
+    if before is not None:
+        alerts = alerts.filter(Q(healed_at__lt=before[0]) | Q(healed_at=before[0], pk__lt=before[1]))
+    rows = list(alerts.order_by("-healed_at", "-pk")[: size + 1])
+    return AlertPage(rows[:size], newer=before is not None, older=len(rows) > size)
+
+
+@dataclass(frozen=True)
+class AuditFilters:
+    """What is looked for in the trail; empty is anything. `actor` and `subject` are whole, as the trail has them."""
+
+    event: str = ""
+    outcome: str = ""
+    actor: str = ""
+    subject: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    rows: list[AuditEvent]
+    newer: bool
+    older: bool
+
+
+@dataclass(frozen=True)
+class ChainState:
+    """How far the chain reaches: the last sealed record's number and moment, and how many wait for their link."""
+
+    sequence: int
+    sealed_at: datetime | None
+    waiting: int
+
+
+def audit_matching(filters: AuditFilters) -> QuerySet[AuditEvent]:
+    found = AuditEvent.objects.all()
+    for name in ("event", "outcome", "actor", "subject"):
+        if value := getattr(filters, name):
+            found = found.filter(**{name: value})
+    if filters.outcome and filters.outcome != AUDIT_SUCCESS:
+        found = found.exclude(outcome=AUDIT_SUCCESS)  # says that the index of what went amiss will do
+    if filters.since is not None:
+        found = found.annotate(moment=MOMENT).filter(moment__gte=filters.since, pk__gte=_audit_near(filters.since, -1))
+    if filters.until is not None:
+        found = found.annotate(moment=MOMENT).filter(moment__lt=filters.until, pk__lte=_audit_near(filters.until, 1))
+    return found
+
+
+# Without the index: the trail is walked by its ids, between those near the two moments.
+MOMENT = Coalesce("at", "at")
+NEAR = 1000
+
+
+def _audit_near(moment: datetime, side: int) -> int:
+    """The id of the first record since then, and a margin: ids and moments are in the same order but for a blink."""
+    first = AuditEvent.objects.filter(at__gte=moment).order_by("at").values_list("pk", flat=True).first()
+    if first is None:
+        first = AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return first + side * NEAR
+
+
+def audit_page(filters: AuditFilters, *, before: int = 0, after: int = 0, size: int = 50) -> AuditPage:
+    """One page of the trail with each record's link, the latest first, by keyset of the id. One query."""
+    found = audit_matching(filters).select_related("seal")
+    if after:
+        rows = list(found.filter(pk__gt=after).order_by("pk")[: size + 1])
+        return AuditPage(rows[:size][::-1], newer=len(rows) > size, older=True)
+    if before:
+        found = found.filter(pk__lt=before)
+    rows = list(found.order_by("-pk")[: size + 1])
+    return AuditPage(rows[:size], newer=bool(before), older=len(rows) > size)
+
+
+def audit_chain() -> ChainState:
+    """Two queries; what waits is counted from the last link on."""
+    last = AuditSeal.objects.select_related("event").order_by("-sequence").first()
+    if last is None:
+        return ChainState(0, None, AuditEvent.objects.count())
+    return ChainState(last.sequence, last.event.at, AuditEvent.objects.filter(pk__gt=last.event_id).count())
+
+
+def seals_before(events: Sequence[AuditEvent]) -> dict[int, str]:
+    """For each of these records that is sealed, by its sequence: the hash of the link before it. One query."""
+    sequences = [event.seal.sequence - 1 for event in events if hasattr(event, "seal")]
+    return dict(AuditSeal.objects.filter(sequence__in=sequences).values_list("sequence", "hash"))
+
+
+def alerts_by_severity() -> dict[str, int]:
+    """How many alerts are open, for each severity that there is."""
+    rows = Alert.objects.filter(healed_at__isnull=True).order_by().values("severity").annotate(number=Count("pk"))
+    return {Severity(severity).value: 0 for severity in Severity} | {row["severity"]: row["number"] for row in rows}
+
+
+@dataclass(frozen=True)
+class AuditLag:
+    """Audit records that are not chained yet: how many, and since when the oldest of them."""
+
+    records: int
+    oldest: datetime | None
+
+
+def audit_lag() -> AuditLag:
+    """What was recorded after the last link of the chain; it is chained every half minute."""
+    last = AuditSeal.objects.order_by("-sequence").values_list("event_id", flat=True).first() or 0
+    found = AuditEvent.objects.filter(pk__gt=last).order_by().aggregate(count=Count("pk"), oldest=Min("at"))
+    return AuditLag(found["count"], found["oldest"])
+
+
+@dataclass(frozen=True)
+class LaneLine:
+    """The unfinished jobs of one queue in one lane (None: in no lane), by how they stand; and the oldest of them."""
+
+    queue: str
+    lane: Lane | None
+    waiting: int = 0
+    trying_again: int = 0
+    running: int = 0
+    parked: int = 0
+    oldest: datetime | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """What has to move: not what was given up."""
+        return self.waiting + self.trying_again + self.running
+
+
+def queue_lines(queue: Queue, lanes: Sequence[Lane]) -> list[LaneLine]:
+    """One query over an index of what is unfinished; `oldest` is of those that wait or are under way."""
+    jobs = queue.model_class()._default_manager.filter(
+        queue=queue.name, state__in=(JobState.READY, JobState.RUNNING, JobState.PARKED)
+    )
+    moving = ~Q(state=JobState.PARKED)
+    rows = (
+        jobs.order_by()
+        .values("lane_id")
+        .annotate(
+            waiting=Count("pk", filter=Q(state=JobState.READY, error_code="")),
+            trying_again=Count("pk", filter=Q(state=JobState.READY) & ~Q(error_code="")),
+            running=Count("pk", filter=Q(state=JobState.RUNNING)),
+            parked=Count("pk", filter=Q(state=JobState.PARKED)),
+            oldest=Min("created_at", filter=moving),
+        )
+    )
+    by_id: dict[int | None, Lane] = {lane.pk: lane for lane in lanes}
+    return [
+        LaneLine(
+            queue=queue.name,
+            lane=by_id.get(row["lane_id"]),
+            waiting=row["waiting"],
+            trying_again=row["trying_again"],
+            running=row["running"],
+            parked=row["parked"],
+            oldest=row["oldest"],
+        )
+        for row in rows
+    ]
+
+
+def failures_by_code(queue: Queue, limit: int = 30) -> list[tuple[str, str, int]]:
+    """State, error code and number of the jobs that were given up or try again; the most frequent first."""
+    failed = queue.model_class()._default_manager.filter(queue=queue.name, state__in=(JobState.READY, JobState.PARKED))
+    rows = failed.exclude(error_code="").order_by().values("state", "error_code").annotate(number=Count("pk"))
+    return [(row["state"], row["error_code"], row["number"]) for row in rows.order_by("-number", "error_code")[:limit]]
+
+
+def lease_held(name: str, *, now: datetime) -> bool:
+    """Whether somebody leads there now."""
+    return Lease.objects.filter(pk=name, until__gt=now).exists()
+
+
+def lanes_all() -> list[Lane]:
+    return list(Lane.objects.order_by("pk"))
+
+
+def rollup_totals() -> dict[str, int]:
+    """How many rows each rollup has counted since the beginning."""
+    return dict(RollupMark.objects.values_list("name", "total"))

@@ -14,10 +14,10 @@ from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault, LaneWaitsError, LeaseLostError, StopAskedError
 from gateway_project.core.log_files import directory_probe
 from gateway_project.core.logs import correlation_new
-from gateway_project.core.models import JobState, LeasedJob
+from gateway_project.core.models import AlertNotice, JobState, LeasedJob
 from gateway_project.core.processes import stopping
 from gateway_project.core.queues import REGISTRY, Queue
-from gateway_project.core.services import jobs
+from gateway_project.core.services import jobs, notices
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_seal_due
 from gateway_project.core.services.bell import ring
@@ -132,3 +132,17 @@ def logs_watch(_now: datetime) -> None:
         "Make room there, or mend its mount and rights."
     )
     alert_open(ALERT_LOGS, code="logs-unwritable", words=words)
+
+
+def notices_write(now: datetime) -> None:
+    """Writes the messages about alerts that are due; the queue of their own sends them."""
+    notices.notices_write(now)
+
+
+def notice_run(notice: AlertNotice) -> None:
+    """Sends one message about alerts."""
+    notices.notice_send(notice, now=database_now())
+
+
+def notice_changed(_notice: AlertNotice) -> None:
+    """Nothing is derived from a message's state."""

@@ -21,3 +21,6 @@ class WiringConfig(AppConfig):
         REGISTRY.add_periodic(Periodic("disk", "gateway_project.wiring.tasks.disk_watch", lambda: 60))
         REGISTRY.add_periodic(Periodic("spool", "gateway_project.wiring.tasks.spool_watch", lambda: 300))
         REGISTRY.add_periodic(Periodic("ingress", "gateway_project.wiring.tasks.ingress_watch", lambda: 60))
+        REGISTRY.add_periodic(Periodic("rollups", "gateway_project.wiring.tasks.rollups", lambda: 15))
+        REGISTRY.add_periodic(Periodic("measure", "gateway_project.wiring.tasks.rollups_measure", lambda: 300))
+        REGISTRY.add_periodic(Periodic("silence", "gateway_project.wiring.tasks.silence_watch", lambda: 300))

@@ -11,7 +11,7 @@ from django.shortcuts import render
 from gateway_project.wiring.problems import problem
 from gateway_project.wiring.setup import administrator_exists, request_is_local
 
-OPEN_PATHS = ("/health", "/version")  # they judge for themselves, and answer while the database does not
+OPEN_PATHS = ("/health", "/version", "/metrics")  # they judge for themselves, and answer while the database does not
 
 
 class SetupMiddleware:

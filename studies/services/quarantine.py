@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 SWEEP_FILES = 200
 ALERT = "quarantine"
 ALERT_FULL = "quarantine:full"
-LINK = "/admin/studies/quarantinedobject/"
+LINK = "/quarantine/"
 
 
 class Origin(Protocol):

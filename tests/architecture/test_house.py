@@ -102,7 +102,7 @@ def task_paths() -> dict[str, str]:
     paths = {bell.DRAIN: "gateway_project.core.services.bell", bell.TICK: "gateway_project.core.services.bell"}
     for queue in REGISTRY.queues.values():
         for named in filter(None, (queue.run, queue.changed, queue.limits)):
-            paths[named] = app_of(queue.model.split(".")[0]) + ".queue"
+            paths[named] = app_of(queue.model_class().__module__) + ".queue"
     for periodic in REGISTRY.periodics.values():
         paths[periodic.function] = periodic.function
     return paths

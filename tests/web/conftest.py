@@ -1,10 +1,15 @@
 """Logged-in clients and a gateway whose set-up is finished."""
 
+import datetime as dt
 from collections.abc import Callable
 
 import pytest
 from django.test import Client
+from django.utils.timezone import now
 
+from gateway_project.core.models import Lease
+from gateway_project.wiring import figures
+from network.selectors import LiveList
 from tests.web.factories import user_make, vault_make
 from uploads.models import Vault
 
@@ -40,3 +45,12 @@ def administrator(client_as: Callable[..., Client]) -> Client:
 @pytest.fixture
 def vault(db: None) -> Vault:
     return vault_make()
+
+
+@pytest.fixture(autouse=True)
+def everything_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listeners that answer and workers that are rung, as the pages' tests have none of their own."""
+    monkeypatch.setattr(figures, "associations_live", lambda: LiveList(running=True))
+    if request.node.get_closest_marker("django_db") is not None:
+        request.getfixturevalue("transactional_db" if "live_server" in request.fixturenames else "db")
+        Lease.objects.update_or_create(pk="ticker", defaults={"holder": "t", "until": now() + dt.timedelta(hours=1)})

@@ -138,7 +138,7 @@ def revision_make(study: Study, **values: Any) -> StudyRevision:
 
 def upload_make(revision: StudyRevision, vault: Vault, state: str = JobState.DONE, **values: Any) -> UploadJob:
     defaults: dict[str, Any] = {
-        "queue": "uploads",
+        "queue": "upload",
         "lane": vault.lane,
         "state": state,
         "attempts": 1,
@@ -150,6 +150,7 @@ def upload_make(revision: StudyRevision, vault: Vault, state: str = JobState.DON
         defaults |= {
             "receipt_id": hashlib.sha256(str(number()).encode()).hexdigest()[:32],
             "receipt_at": revision.settled_at + timedelta(seconds=42),
+            "ended_at": revision.settled_at + timedelta(seconds=43),
             "progress_done": revision.size_bytes,
         }
     return UploadJob.objects.create(vault=vault, revision=revision, **{**defaults, **values})

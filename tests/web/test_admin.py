@@ -11,11 +11,22 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from gateway_project.core.admin_site import ReadOnlyAdmin, site
-from gateway_project.core.models import Alert, AuditEvent, AuditSeal, ConfigOverride, JobState, Lane, Lease
+from gateway_project.core.models import (
+    Alert,
+    AlertNotice,
+    AlertNoticeItem,
+    AuditEvent,
+    AuditSeal,
+    ConfigOverride,
+    JobState,
+    Lane,
+    Lease,
+    RollupMark,
+)
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
 from network.models import AssociationRecord, LocalAE, RemoteAE
-from studies.models import QuarantinedObject, SourcePolicy, Study
+from studies.models import Arrival, QuarantinedObject, SourceActivity, SourcePolicy, Study
 from tests.web.factories import (
     day_make,
     lane_make,
@@ -26,7 +37,7 @@ from tests.web.factories import (
     user_make,
     vault_make,
 )
-from uploads.models import StowVault, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault
 
 pytestmark = pytest.mark.django_db
 PROXY = "http://anna:MARKED-secret@proxy.example.org:3128"
@@ -52,6 +63,8 @@ def fill(rows: int) -> None:
         vault_make(f"v{n}", lane=lane_make())
         vault_make(f"s{n}", lane=lane_make(), transport="stow")
         Alert.objects.create(key=f"k{n}", code="c", words=f"words {n}")
+        notice = AlertNotice.objects.create(queue="notices", way="email")
+        AlertNoticeItem.objects.create(notice=notice, alert=Alert.objects.latest("pk"), kind="opened", words="words")
         event = AuditEvent.objects.create(event="Query", actor="user:x", subject=f"study:{n}")
         AuditSeal.objects.create(sequence=n, event=event, hash="0" * 64)
         ConfigOverride.objects.create(key=f"SECTION.KEY{n}", value="MARK-unknown-option", updated_by="user:x")
@@ -61,6 +74,11 @@ def fill(rows: int) -> None:
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
         LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
         RemoteAE.objects.create(ae_title=f"CT{n}")
+        moment = study.received_at
+        source = SourceActivity.objects.create(calling_ae_title=f"S{n}", first_at=moment, last_at=moment)
+        Arrival.objects.create(minutes=60, start=moment, source=source)
+        DeliveryTimes.objects.create(source_ae_title=f"S{n}")
+        RollupMark.objects.create(name=f"mark{n}")
 
 
 def test_every_model_of_ours_is_there_and_no_one_elses() -> None:

@@ -125,10 +125,10 @@ def test_wrong_host_is_refused() -> None:
 
 @pytest.mark.django_db
 def test_crash_of_a_page_says_what_was_not_lost_and_nothing_else(viewer, monkeypatch) -> None:
-    def crash(*_args: object) -> None:
+    def crash(*_args: object, **_named: object) -> None:
         raise RuntimeError(MARK)
 
-    monkeypatch.setattr(browse, "studies_summary", crash)
+    monkeypatch.setattr(browse, "studies_listing", crash)
     viewer.raise_request_exception = False
     answer = viewer.get("/studies/")
     html = answer.content.decode()

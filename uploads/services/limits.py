@@ -9,9 +9,9 @@ from gateway_project.core.errors import LaneWaitsError
 from gateway_project.core.models import Lane
 from gateway_project.core.options import option
 from gateway_project.core.queues import LaneLimits
+from gateway_project.core.windows import window_closes, window_opens, windows_parse
 from uploads.models import Vault
 from uploads.services.pace import Pace
-from uploads.windows import window_closes, window_opens, windows_parse
 
 
 def vault_parallel(vault: Vault) -> int:

@@ -65,7 +65,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
             raise Http404 from error
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")
         messages.success(request, f"Welcome, {user.get_username()}. The gateway is yours.")
-        return redirect("studies")
+        return redirect("now")
     return render(request, "setup/administrator.html", {"form": form})
 
 

@@ -20,7 +20,13 @@ class Entry:
 
 
 ENTRIES = (
+    Entry("now", "Now"),
     Entry("studies", "Studies", section="/studies/"),
+    Entry("connections", "Connections"),
+    Entry("vaults", "Vaults", section="/vaults/"),
+    Entry("quarantine", "Quarantine", section="/quarantine/"),
+    Entry("alerts", "Alerts"),
+    Entry("audit", "Audit", can_administer),
     Entry("admin:index", "Administration", can_administer),
 )
 

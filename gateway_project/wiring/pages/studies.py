@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from gateway_project.wiring import browse
 from gateway_project.wiring.forms import SearchForm
 from gateway_project.wiring.pages.access import seeing
+from gateway_project.wiring.summary import summary_now
 
 SEARCH_KEY = "study_search"
 
@@ -58,7 +59,7 @@ def _list_context(request: HttpRequest) -> dict[str, Any]:
     untouched = not (listing.rows or state or query or before or after)
     return {
         "listing": listing,
-        "summary": browse.studies_summary(now()),
+        "summary": summary_now(now()),
         "query": query,
         "state": state,
         "filters": [(key, label) for key, (label, _states) in browse.FILTERS.items()],

@@ -59,6 +59,13 @@ def job_state(job: Any) -> dict[str, Any]:
     return {"icon": shape, "tone": tone, "word": JobState(job.state).label}
 
 
+@register.inclusion_tag("parts/state.html")
+def state_of(mark: tuple[str, str, str]) -> dict[str, str]:
+    """A state that was decided elsewhere: (icon, tone, word)."""
+    shape, tone, word = mark
+    return {"icon": shape, "tone": tone, "word": word}
+
+
 @register.simple_tag
 def ago(moment: datetime | None) -> SafeString | str:
     """How long ago, with the exact local time on hover."""
@@ -116,6 +123,12 @@ def between(start: datetime | None, end: datetime | None) -> str:
 @register.filter
 def size(size_bytes: int | None) -> str:
     return words.size_words(size_bytes)
+
+
+@register.filter
+def whole(number: int) -> str:
+    """`12,402`."""
+    return f"{number:,}"
 
 
 @register.filter

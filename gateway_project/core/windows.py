@@ -1,4 +1,4 @@
-"""Time windows of a day in which a vault may be sent to, as text: `22:00-06:00, 12:30-13:30`. Pure: no Django.
+"""Time windows of a day as text: `22:00-06:00, 12:30-13:30`. Pure: no Django.
 
 Times are those of the machine's time zone, as an aware moment in that zone brings it along. A window may span midnight;
 `24:00` is an end.

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from uploads.windows import window_closes, window_opens, windows_parse
+from gateway_project.core.windows import window_closes, window_opens, windows_parse
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
