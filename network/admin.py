@@ -16,7 +16,7 @@ from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.secrets import SecretError
 from gateway_project.core.services.audit import audit_record
 from network.dimse.errors import ConfigurationError
-from network.models import AssociationRecord, LocalAE, RemoteAE
+from network.models import AssociationRecord, CommitmentRequest, LocalAE, RemoteAE
 from network.services.endpoints import endpoint_delete, endpoint_save, tls_check
 
 RIGHT_WORDS = {"store": "may_store", "query": "may_query", "retrieve": "may_retrieve", "commit": "may_commit"}
@@ -211,3 +211,14 @@ class AssociationRecordAdmin(ReadOnlyAdmin):
     list_filter = ("outcome", "tls")
     search_fields = ("=calling_ae_title", "=peer_address", "=association_id")
     ordering = ("-closed_at", "-id")
+
+
+@admin.register(CommitmentRequest, site=site)
+class CommitmentRequestAdmin(ReadOnlyAdmin):
+    """Requests for storage commitment and what became of them."""
+
+    list_display = ("id", "calling_ae_title", "instance_count", "level", "state", "attempts", "judged_at", "created_at")
+    list_filter = ("state", "level")
+    search_fields = ("=calling_ae_title", "transaction_uid__exact")
+    list_select_related = ("remote",)
+    ordering = ("-id",)

@@ -25,7 +25,7 @@ from studies.activity import (
 from studies.models import SourceActivity
 from studies.selectors import studies_any
 from studies.services.silence import ALERT_SOURCE, CODE_SOURCE
-from uploads.selectors import Delivery, deliveries_since
+from uploads.selectors.lines import Delivery, deliveries_since
 
 HOURS = 24
 STEP = timedelta(minutes=30)
