@@ -181,7 +181,7 @@ def _received_chart(steps: Sequence[Received], begin: datetime) -> Chart:
             for number, (objects, size) in enumerate(hours)
             if objects
         ],
-        empty="Nothing has been received in the last 24 hours.",
+        empty="Nothing had been received in the last 24 hours when it was counted, at most a quarter of a minute ago.",
     )
 
 
