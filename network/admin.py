@@ -13,7 +13,7 @@ from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, s
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.secrets import SecretError
 from network.dimse.errors import ConfigurationError
-from network.models import AssociationRecord, LocalAE, RemoteAE
+from network.models import AssociationRecord, CommitmentRequest, LocalAE, RemoteAE
 from network.remote_form import CONFLICT, RemoteAEForm
 from network.services.endpoints import endpoint_delete, endpoint_save, tls_check
 from network.services.remotes import PeerConflictError, remote_delete, remote_save
@@ -205,3 +205,14 @@ class AssociationRecordAdmin(ReadOnlyAdmin):
     list_filter = ("outcome", "tls")
     search_fields = ("=calling_ae_title", "=peer_address", "=association_id")
     ordering = ("-closed_at", "-id")
+
+
+@admin.register(CommitmentRequest, site=site)
+class CommitmentRequestAdmin(ReadOnlyAdmin):
+    """Requests for storage commitment and what became of them."""
+
+    list_display = ("id", "calling_ae_title", "instance_count", "level", "state", "attempts", "judged_at", "created_at")
+    list_filter = ("state", "level")
+    search_fields = ("=calling_ae_title", "transaction_uid__exact")
+    list_select_related = ("remote",)
+    ordering = ("-id",)

@@ -13,6 +13,7 @@ from network.dimse.access import networks_parse
 from network.dimse.errors import ConfigurationError
 from network.dimse.rights import MAX_SOURCES, Rights, Visible, conditions_parse, items_of
 
+HOST = re.compile(r"[A-Za-z0-9._:-]*")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 DEFAULT = "default"
 DEFAULT_TLS = "default-tls"
@@ -256,7 +257,9 @@ class RemoteAE(models.Model):
     def clean(self) -> None:
         """What needs what; nothing is tried here."""
         faults: dict[str, str] = {}
-        if self.query_target and not self.host:
+        if not HOST.fullmatch(self.host):
+            faults["host"] = "A host is a name or an address: letters, digits, dots, hyphens, colons."
+        elif self.query_target and not self.host:
             faults["host"] = "Without an address we cannot query it."
         if self.tls_identity is not None and not self.tls_identity.certificate:
             faults["tls_identity"] = "This endpoint has no certificate."

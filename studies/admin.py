@@ -229,6 +229,5 @@ class SourceActivityAdmin(ReadOnlyAdmin):
 class ArrivalAdmin(ReadOnlyAdmin):
     list_display = ("id", "source", "minutes", "start", "objects_received", "size_bytes")
     list_select_related = ("source",)
-    list_filter = ("minutes",)
     search_fields = ("=source__calling_ae_title",)
     ordering = ("-id",)

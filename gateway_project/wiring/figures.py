@@ -43,7 +43,7 @@ from studies.models import SourceActivity
 from studies.options import GIB
 from studies.selectors import store_root
 from uploads.models import DeliveryTimes
-from uploads.selectors import delivery_times, delivery_totals
+from uploads.selectors.lines import delivery_times, delivery_totals
 
 SOURCES_MOST = 100
 CLUSTERS = (CONTROL_CLUSTER, TRANSFER_CLUSTER)

@@ -25,7 +25,7 @@ from studies.activity import (
 from studies.models import SourceActivity
 from studies.selectors import studies_any
 from studies.services.silence import ALERT_SOURCE, CODE_SOURCE
-from uploads.selectors import Delivery, deliveries_since
+from uploads.selectors.lines import Delivery, deliveries_since
 
 HOURS = 24
 STEP = timedelta(minutes=30)
@@ -181,7 +181,7 @@ def _received_chart(steps: Sequence[Received], begin: datetime) -> Chart:
             for number, (objects, size) in enumerate(hours)
             if objects
         ],
-        empty="Nothing has been received in the last 24 hours.",
+        empty="Nothing had been received in the last 24 hours when it was counted, at most a quarter of a minute ago.",
     )
 
 

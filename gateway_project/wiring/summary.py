@@ -117,7 +117,8 @@ def _latest_took() -> str:
     if job is None or job.receipt_at is None:
         return ""
     seconds = (job.receipt_at - job.revision.received_at).total_seconds()
-    return f"The latest took {duration_words(seconds)} from its last object to the vault's receipt."
+    took = duration_words(seconds) if seconds >= 1 else "less than a second"
+    return f"The latest took {took} from its last object to the vault's receipt."
 
 
 def _lane_trouble(lane: Lane, now: datetime) -> Trouble:

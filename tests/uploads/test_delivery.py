@@ -8,7 +8,7 @@ from django.utils.timezone import now
 from gateway_project.core.models import JobState
 from tests.web.factories import revision_make, study_make, upload_make, vault_make
 from uploads.models import DeliveryTimes, UploadJob
-from uploads.selectors import deliveries_since, delivery_totals
+from uploads.selectors.lines import deliveries_since, delivery_totals
 from uploads.services import delivery
 
 pytestmark = pytest.mark.django_db

@@ -34,7 +34,7 @@ from gateway_project.core.models import (
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
 from gateway_project.core.services.tokens import token_create, token_verified
-from network.models import AssociationRecord, LocalAE, RemoteAE
+from network.models import AssociationRecord, CommitmentRequest, LocalAE, RemoteAE
 from studies.models import Arrival, QuarantinedObject, SourceActivity, SourcePolicy, Study
 from tests.web.factories import (
     day_make,
@@ -46,7 +46,7 @@ from tests.web.factories import (
     user_make,
     vault_make,
 )
-from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault
+from uploads.models import DeliveryTimes, StowVault, UploadJob, UploadPart, Vault, VaultCheck
 
 pytestmark = pytest.mark.django_db
 PROXY = "http://anna:MARKED-secret@proxy.example.org:3128"
@@ -69,7 +69,7 @@ def fill(rows: int) -> None:
         n = number()
         job = study.revisions.get().upload_jobs.get()
         UploadPart.objects.create(job=job, name=f"file-{n}.gve", sha256="0" * 64, size_bytes=1)
-        vault_make(f"v{n}", lane=lane_make())
+        VaultCheck.objects.create(queue="verify", vault=vault_make(f"v{n}", lane=lane_make()))
         vault_make(f"s{n}", lane=lane_make(), transport="stow")
         Alert.objects.create(key=f"k{n}", code="c", words=f"words {n}")
         notice = AlertNotice.objects.create(queue="notices", way="email")
@@ -83,7 +83,17 @@ def fill(rows: int) -> None:
         QuarantinedObject.objects.create(sha256=f"{n:064d}", size_bytes=1, code="c", reason="r")
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
         LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
-        RemoteAE.objects.create(ae_title=f"CT{n}")
+        remote = RemoteAE.objects.create(ae_title=f"CT{n}")
+        CommitmentRequest.objects.create(
+            queue="commitment",
+            remote=remote,
+            calling_ae_title=f"CT{n}",
+            transaction_uid=f"1.2.{n}",
+            level="local",
+            deadline_at=study.received_at,
+            references=[],
+            instance_count=0,
+        )
         moment = study.received_at
         source = SourceActivity.objects.create(calling_ae_title=f"S{n}", first_at=moment, last_at=moment)
         Arrival.objects.create(minutes=60, start=moment, source=source)

@@ -77,7 +77,7 @@ def test_first_study_replaces_the_first_steps(viewer) -> None:
     study_make(state=StudyState.RECEIVING)
     html = page(viewer)
     assert "make demo" not in html
-    assert "Nothing has been received in the last 24 hours." in html
+    assert "Nothing had been received in the last 24 hours when it was counted" in html
     assert "No device has sent an object yet" in html
     assert 'data-part="table"' in html  # gateway.js reloads when this part is no longer the empty one
 

@@ -9,7 +9,7 @@ from django.utils.timezone import now as clock_now
 from gateway_project.core.models import JobState, RollupMark
 from gateway_project.core.processes import stopping
 from uploads.models import DeliveryTimes, UploadJob
-from uploads.selectors import delivery_seconds
+from uploads.selectors.lines import delivery_seconds
 
 MARK = "deliveries"
 CHUNK = 2_000

@@ -10,7 +10,8 @@ from gateway_project.wiring.api.access import PROGRAMS_SEEING
 from gateway_project.wiring.api.contract import ApiView, operation
 from gateway_project.wiring.api.fields import Answer, Asked, RowAnswer, bounded
 from uploads.models import UploadAttempt, UploadJob
-from uploads.selectors import upload_rate, uploads_under_way
+from uploads.selectors import upload_rate
+from uploads.selectors.lines import uploads_under_way
 
 TAG = "Uploads"
 

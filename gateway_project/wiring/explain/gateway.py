@@ -25,6 +25,11 @@ SETTINGS = Area(
     "Settings and secrets",
     "Mostly read at start, on the console.",
     (
+        E(
+            "not-shared", "This machine lacks what the others share",
+            "Machines on one database must have the same secrets, identity and store; this one has others.",
+            "Do what the message at start says; docs/scaling.md tells what is shared and how.",
+        ),
         E("option-invalid", "A setting cannot be used", "The value is of another type or out of its bounds.",
           "See docs/settings.md for what it may be."),
         E("option-unknown", "No such setting", "It is mistyped, or of another release.",
@@ -78,6 +83,16 @@ WEB = Area(
     "Pages and API",
     "The `code` of a problem document (RFC 9457), and what pages say.",
     (
+        E(
+            "token-exists", "There is a token of this name",
+            "Names are never used again, as the audit trail has them.",
+            "Take another name.",
+        ),
+        E(
+            "unknown", "A field that is not known",
+            "The request has a field that this address does not take.",
+            "Leave it out; docs/api.md lists the fields.",
+        ),
         E("bad-request", "The request was not understood", "Part of the address or of the form makes no sense.",
           "Go back and try again; programs: read the API's description."),
         E("body-too-large", "More than may be sent there", "The form or request is larger than the limit (413).",

@@ -138,6 +138,11 @@ KEYS = Area(
     "Keys, pins and canaries",
     "A vault's keys are pinned: nothing it says later replaces them. These wait for an administrator.",
     (
+        E(
+            "recovery-missing", "No recovery key is pinned",
+            "A canary for the recovery key was asked for, and there is none.",
+            "Pin the recovery key first, with its fingerprint.",
+        ),
         E("recipient-key-differs", "The vault offers another recipient's key than the pinned one",
           "The recipient renewed its key, or somebody wants to read your studies.",
           "Call the recipient and compare fingerprints. Pin the new key only if they match."),
