@@ -22,6 +22,7 @@ it without a word.
 """
 _STALE = frozenset({"connection-lost", "association-aborted", "response-timeout", "connection-failed"})
 _FULL = frozenset({"temporary-congestion", "local-limit-exceeded"})
+_NOTICE_SECONDS: Final = (0.05, 0.25, 1.0)
 _Result = TypeVar("_Result")
 
 
@@ -153,14 +154,20 @@ class AssociationPool:
         return opened
 
     def _opened_for(self, peer: PeerAddress, proposals: Sequence[Proposal], timeouts: Timeouts) -> ClientAssociation:
-        """A fresh one. A peer that says it has too many gets back what is kept of it, and is asked once more."""
+        """A fresh one. A peer that says it has too many gets back what is kept of it, and is asked again until it has
+        noticed.
+        """
         self._make_room(peer, self.per_peer)
-        try:
-            return _associate(peer, proposals, timeouts)
-        except AssociationError as error:
-            if error.reason not in _FULL or not self._make_room(peer, 0):
-                raise
-        return _associate(peer, proposals, timeouts)
+        freed = False
+        for pause in (*_NOTICE_SECONDS, None):
+            try:
+                return _associate(peer, proposals, timeouts)
+            except AssociationError as error:
+                freed = freed or (error.reason in _FULL and self._make_room(peer, 0) > 0)
+                if pause is None or not freed or error.reason not in _FULL:
+                    raise
+                time.sleep(pause)
+        raise PoolFullError
 
     def _make_room(self, peer: PeerAddress, most: int) -> int:
         """Release the longest idle ones of this peer until at most `most` are open, those in use counted; how many."""
