@@ -155,10 +155,8 @@ class PeersView(ApiView):
     @operation("Peers", tag=TAG, roles=SEEING, query=PeerListQuery, answer=PeerPageAnswer)
     def get(self, request: Request) -> dict[str, Any]:
         """By AE title, with when each was here, when it last answered an echo, and why not."""
-        cursor = self.asked.get("cursor")
-        (before,) = pages.cursor_read("peers", cursor, 1) if cursor else ("",)
-        page = peers_page(before=before, size=self.asked["limit"])
-        following = pages.cursor_make("peers", page.rows[-1].ae_title) if page.older else None
+        page = peers_page(before=_title_read(self.asked.get("cursor")), size=self.asked["limit"])
+        following = pages.cursor_make("peers", page.rows[-1].ae_title.encode().hex()) if page.older else None
         return pages.answer_page("peers", page.rows, following)
 
 
@@ -252,6 +250,17 @@ class PoolView(ApiView):
     def get(self, request: Request) -> dict[str, Any]:
         """One line for each process and peer that it has called: in use, kept for what comes next, and counts."""
         return {"lines": pool_lines()}
+
+
+def _title_read(cursor: str | None) -> str:
+    """The AE title at the edge of the page before; empty for the first page."""
+    if not cursor:
+        return ""
+    (text,) = pages.cursor_read("peers", cursor, 1)
+    try:
+        return bytes.fromhex(text).decode("ascii")
+    except ValueError as error:
+        raise pages.cursor_refused() from error
 
 
 def _filled(row: RemoteAE, values: dict[str, Any], *, known_title: bool = False) -> list[str]:
