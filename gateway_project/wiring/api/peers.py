@@ -122,7 +122,7 @@ class StepAnswer(Answer):
 
 class OfferAnswer(Answer):
     service = serializers.CharField(source="key")
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     accepted = extend_schema_field({"type": "array", "items": {"type": "string"}})(serializers.ListField)()
 
 
