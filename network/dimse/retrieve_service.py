@@ -18,6 +18,8 @@ from network.dimse.retrieve.counters import SubOperations
 from network.dimse.retrieve.offers import batches, chosen
 from network.dimse.retrieve.ports import RetrievePlan, RetrievePort, RetrieveRequest, StoredInstance
 from network.dimse.scu.association import ClientAssociation
+from network.dimse.scu.echo import VERIFICATION_PROPOSAL
+from network.dimse.scu.negotiation import CONTEXTS_MAX
 from network.dimse.scu.store import MoveOriginator, StoreAnswer, store_each
 from network.dimse.wire import Interrupted
 
@@ -168,6 +170,8 @@ class _Retrieval:
                 stores = store_each(opened, _as_accepted(opened, list(left)), originator=originator)
                 return self._count(_taken_from(left, stores))
 
+            if len(proposals) < CONTEXTS_MAX:  # with it a kept association can be asked whether it lives
+                proposals.append(VERIFICATION_PROPOSAL)
             code = self._plan.pool.run(address, proposals, work, timeouts=self._plan.timeouts)
             if code:
                 return code

@@ -46,7 +46,8 @@ class PoolFile:
         self._process = process
         self._pid = os.getpid()
         self._started = psutil.Process().create_time()
-        self._path = directory / f"{_PREFIX}{self._pid}.json"
+        name = "".join(c if c.isalnum() else "_" for c in process)
+        self._path = directory / f"{_PREFIX}{self._pid}-{name}.json"
         self._written = ""
 
     def write(self, states: Iterable[PoolState]) -> None:
@@ -95,7 +96,7 @@ def pools_read(directory: Path) -> list[PoolLine]:
     """What every living process has told, by peer. A file that cannot be read is passed over."""
     found: list[PoolLine] = []
     for path in sorted(directory.glob(f"{_PREFIX}*.json")):
-        number = path.stem.removeprefix(_PREFIX)
+        number = path.stem.removeprefix(_PREFIX).partition("-")[0]
         told = _read(path)
         if told is None or not number.isascii() or not number.isdecimal():
             continue
