@@ -11,9 +11,10 @@ sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
 import os  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from tests.core.cluster_project import ticker  # noqa: E402
+from tests.core.cluster_project import shared, ticker  # noqa: E402
 
 sys.modules["gateway_project.core.ticker"] = ticker
+sys.modules["gateway_project.core.shared"] = shared
 
 DIRECTORY = Path(os.environ["CLUSTER_PROJECT_DIR"])
 SECRET_KEY = "only for tests"
