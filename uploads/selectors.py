@@ -228,6 +228,8 @@ def instances_in_vaults(instance_ids: Collection[int]) -> set[int]:
     for instance_id, vault_id in parts.values_list("instance_id", "job__vault_id"):
         held.setdefault(instance_id or 0, set()).add(vault_id)
     return {instance_id for instance_id, vaults in held.items() if vaults == required}
+
+
 # -- what the page of vaults shows -------------------------------------------------------------------------------------
 
 
