@@ -10,9 +10,11 @@ from django.utils.timezone import localtime
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
+from gateway_project.wiring.browse_steps import StepCard, step_cards
 from gateway_project.wiring.cursor import cursor_read, cursor_write
 from gateway_project.wiring.timeline import Entry, study_timeline
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
+from network.selectors.procedure_steps import study_steps
 from studies.models import Series, Study, StudyState
 from studies.selectors import (
     StudyPage,
@@ -91,6 +93,7 @@ class StudyView:
     timeline: list[Entry]
     can_retry: bool
     demonstration: bool
+    steps: list[StepCard] = field(default_factory=list)
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
@@ -252,13 +255,15 @@ def study_view(study: Study, now: datetime) -> StudyView:
     """Everything that the study's page shows, in a fixed number of queries."""
     uploads = list(study_uploads(study.pk))
     settles = settles_at(study)
+    steps = study_steps(study.study_instance_uid)
     return StudyView(
         study=study,
         settles_at=settles,
         series=list(study_series(study)),
         uploads=uploads,
         running=[job for job in uploads if job.state == "running"],
-        timeline=study_timeline(study, uploads, settles, now),
+        timeline=study_timeline(study, uploads, settles, now, steps=steps),
         can_retry=any(job.error_code and job.state in ("ready", "parked") for job in uploads),
         demonstration=any(job.vault.demonstration for job in uploads),
+        steps=step_cards(study, steps),
     )

@@ -24,13 +24,21 @@ from gateway_project.core.models import (
 )
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
-from network.models import AssociationRecord, LocalAE, RemoteAE
+from network.models import (
+    AssociationRecord,
+    CommitmentRequest,
+    LocalAE,
+    ProcedureStepMessage,
+    RemoteAE,
+)
 from studies.models import QuarantinedObject, SourcePolicy, Study
 from tests.web.factories import (
+    commitment_make,
     day_make,
     lane_make,
     number,
     series_make,
+    step_make,
     study_make,
     uploaded_study_make,
     user_make,
@@ -72,7 +80,10 @@ def fill(rows: int) -> None:
         QuarantinedObject.objects.create(sha256=f"{n:064d}", size_bytes=1, code="c", reason="r")
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
         LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
-        RemoteAE.objects.create(ae_title=f"CT{n}")
+        remote = RemoteAE.objects.create(ae_title=f"CT{n}")
+        commitment_make(remote)
+        step = step_make(study)
+        ProcedureStepMessage.objects.create(step=step, operation="create", transfer_syntax_uid="1.2", data=b"x")
 
 
 def test_every_model_of_ours_is_there_and_no_one_elses() -> None:
@@ -279,3 +290,16 @@ def test_studies_are_settled_and_retried_from_the_list(administrator, vault) -> 
     job.refresh_from_db()
     assert job.state == JobState.READY
     assert AuditEvent.objects.filter(subject=f"study:{study.pk}", actor__startswith="user:administrator").count() == 2
+
+
+def test_commitment_is_reported_again_and_audited(administrator) -> None:
+    row = commitment_make(RemoteAE.objects.create(ae_title="CT1"), state=JobState.PARKED, attempts=20)
+    running = commitment_make(row.remote, state=JobState.RUNNING)
+    chosen = {"action": "report_again", "_selected_action": [row.pk, running.pk]}
+    administrator.post(address(CommitmentRequest, "changelist"), chosen)
+    row.refresh_from_db()
+    running.refresh_from_db()
+    assert (row.state, row.attempts, running.state) == ("ready", 0, "running")
+    event = AuditEvent.objects.get(subject=f"commitment:{row.pk}")
+    assert event.detail["action"] == "report again"
+    assert event.actor.startswith("user:administrator")
