@@ -10,7 +10,7 @@ from django.utils.timezone import localtime
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
-from gateway_project.wiring.browse_steps import StepCard, step_cards
+from gateway_project.wiring.browse_steps import StepCard, step_cards, steps_hold
 from gateway_project.wiring.cursor import cursor_read, cursor_write
 from gateway_project.wiring.timeline import Entry, study_timeline
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
@@ -18,6 +18,7 @@ from network.selectors.procedure_steps import study_steps
 from studies.models import Series, Study, StudyState
 from studies.selectors import (
     StudyPage,
+    open_until,
     settles_at,
     studies_any,
     studies_failed,
@@ -256,6 +257,8 @@ def study_view(study: Study, now: datetime) -> StudyView:
     uploads = list(study_uploads(study.pk))
     settles = settles_at(study)
     steps = study_steps(study.study_instance_uid)
+    if settles is not None and steps_hold(steps):
+        settles = open_until(study)
     return StudyView(
         study=study,
         settles_at=settles,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway_project.core.options import option
 from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import count_words, person_words
 from network.models import ProcedureStep, StepState
@@ -92,6 +93,12 @@ def step_entries(steps: Iterable[ProcedureStep]) -> list[Entry]:
                 Entry(step.closed_at, "check", "past" if tone == "ok" else tone, f"{by} {state}", objects_words(step))
             )
     return entries
+
+
+def steps_hold(steps: Iterable[ProcedureStep]) -> bool:
+    """Whether being quiet does not suffice for the study to settle."""
+    held = any(step.state == StepState.IN_PROGRESS for step in steps)
+    return held and bool(option("SETTLING.WAIT_FOR_PROCEDURE_STEPS"))
 
 
 def steps_ahead(steps: Sequence[ProcedureStep]) -> list[Entry]:

@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway_project.core.models import AuditEvent, AuditEventType, JobState, Lane
-from gateway_project.core.options import option
 from gateway_project.core.selectors import audit_tail_of
-from gateway_project.wiring.browse_steps import step_entries, steps_ahead
+from gateway_project.wiring.browse_steps import step_entries, steps_ahead, steps_hold
 from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import actor_words, clock_words, count_words, duration_words, size_words
-from network.models import ProcedureStep, StepState
+from network.models import ProcedureStep
 from studies.models import Study, StudyRevision
-from studies.selectors import open_until, quiet_words, study_arrivals
+from studies.selectors import quiet_words, study_arrivals
 from uploads.models import Transport, UploadAttempt, UploadJob
 
 SAME_BURST = timedelta(minutes=2)
@@ -155,10 +154,9 @@ def _ahead(
     steps: Sequence[ProcedureStep],
 ) -> list[Entry]:
     entries = []
-    held = any(step.state == StepState.IN_PROGRESS for step in steps) and option("SETTLING.WAIT_FOR_PROCEDURE_STEPS")
-    if settles_at is not None and held:
+    if settles_at is not None and steps_hold(steps):
         why = "It waits for the procedure step to end"
-        entries.append(Entry(None, "settled", "next", "Settles at the latest", why, until=max(open_until(study), now)))
+        entries.append(Entry(None, "settled", "next", "Settles at the latest", why, until=max(settles_at, now)))
     elif settles_at is not None:
         why = f"Once {quiet_words(study)}"
         entries.append(

@@ -50,16 +50,26 @@ class _Verdict:
     waits: bool
 
 
+def commitment_allow(request: NormalizedRequest) -> None:
+    """Raises CommitmentRefusedError (0124) for who may not ask: before anything that it sends is read."""
+    if not request.peer.rights.commit:
+        raise _forbidden()
+
+
+def _forbidden() -> CommitmentRefusedError:
+    return CommitmentRefusedError(
+        "this AE may not ask for commitment", code="commit-forbidden", status=statuses.NOT_AUTHORIZED
+    )
+
+
 def commitment_accept(
     request: NormalizedRequest, *, transaction_uid: str, references: Sequence[Reference], now: datetime
 ) -> CommitmentRequest:
     """The request, durable. The same one again is the same row. Raises CommitmentRefusedError."""
     calling = request.peer.calling_ae_title
     remote = RemoteAE.objects.filter(ae_title=calling, enabled=True).first()
-    if remote is None or not request.peer.rights.commit:
-        raise CommitmentRefusedError(
-            "this AE may not ask for commitment", code="commit-forbidden", status=statuses.NOT_AUTHORIZED
-        )
+    if remote is None:
+        raise _forbidden()
     if len(references) > option("COMMIT.MAX_INSTANCES"):
         raise CommitmentRefusedError(
             "too many references at once", code="commit-too-many", status=statuses.RESOURCE_LIMITATION

@@ -5,6 +5,7 @@ from typing import Final
 from django.db import close_old_connections
 from django.utils.timezone import now
 
+from gateway_project.core.failpoint import failpoint
 from gateway_project.core.services.bell import ring_periodics
 from network.dimse import statuses
 from network.dimse.commitment import REQUEST_ACTION, request_read
@@ -23,6 +24,7 @@ from network.queue import STEPS
 from network.services.commitment import (
     CommitmentRefusedError,
     commitment_accept,
+    commitment_allow,
     commitment_delivered,
     commitment_event,
     commitment_judge,
@@ -82,7 +84,10 @@ class NormalizedServices:
             commitment_refused(request, error.code)
             return NormalizedReply(statuses.INVALID_ARGUMENT, request.sop_instance_uid, str(error))
 
+        failpoint("commitment.accepted")
+
         def event() -> Event | None:
+            failpoint("commitment.answered")
             self._indexer.flush()
             if not commitment_judge(row, now=now()):
                 return None
@@ -93,6 +98,7 @@ class NormalizedServices:
         )
 
     def _accepted(self, request: NormalizedRequest, data: bytes) -> CommitmentRequest:
+        commitment_allow(request)
         if request.sop_instance_uid != STORAGE_COMMITMENT_INSTANCE:
             raise CommitmentRefusedError(
                 "not the well-known instance", code="commit-instance", status=statuses.NO_SUCH_INSTANCE

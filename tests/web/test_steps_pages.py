@@ -56,7 +56,9 @@ def test_card_says_in_words_whether_everything_is_here(viewer: Client, values: d
 def test_study_without_steps_has_no_card(viewer: Client) -> None:
     study = study_make()
     step_make(study_make())
-    assert "Procedure step" not in page(viewer, study)
+    html = page(viewer, study)
+    assert '<section class="card" data-part="steps" hidden>' in html, "there when the first one comes"
+    assert "Procedure step by" not in html
 
 
 def test_step_for_another_patient_is_told(viewer: Client) -> None:
