@@ -12,7 +12,8 @@ from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_unacknowledged, lanes_in_trouble, lanes_waiting
 from gateway_project.wiring.browse_steps import StepCard, step_cards, steps_hold
 from gateway_project.wiring.cursor import cursor_read, cursor_write
-from gateway_project.wiring.timeline import Entry, study_timeline
+from gateway_project.wiring.timeline import study_timeline
+from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
 from network.selectors.procedure_steps import study_steps
 from studies.models import Series, Study, StudyState

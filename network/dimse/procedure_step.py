@@ -36,6 +36,7 @@ _IMAGES: Final = 0x00081140
 _OTHERS: Final = 0x00400220
 _UID_CHARACTERS: Final = 64
 _MAX_STUDIES: Final = 100
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 
 class StepError(DimseError):
@@ -185,7 +186,7 @@ class _Reader:
         if not day:
             return None
         date, time = date_of(day), time_of(clock) if clock else dt.time()
-        if date is None or time is None:
+        if date is None or time is None or not _FIRST_YEAR <= date.year <= _LAST_YEAR:
             raise _invalid("no date or no time")
         return dt.datetime.combine(date, time)
 

@@ -79,9 +79,9 @@ def steps_overdue() -> list[Overdue]:
     sums = (
         rows.order_by()
         .values("calling_ae_title")
-        .annotate(steps=Count("pk"), objects=Sum("instance_count") - Sum("here_count"), latest=Max("pk"))
+        .annotate(steps=Count("pk"), missing=Sum("instance_count") - Sum("here_count"), latest=Max("pk"))
     )
-    return [Overdue(row["calling_ae_title"], row["steps"], row["objects"], _page_of(row["latest"])) for row in sums]
+    return [Overdue(row["calling_ae_title"], row["steps"], row["missing"], _page_of(row["latest"])) for row in sums]
 
 
 def _page_of(step_id: int) -> str:

@@ -62,6 +62,8 @@ BEGINNINGS = {
     "no station": ({"PerformedStationAETitle": None}, 0x0120),
     "no modality": ({"Modality": None}, 0x0120),
     "no start": ({"PerformedProcedureStepStartDate": None}, 0x0120),
+    "a start in the year 1": ({"PerformedProcedureStepStartDate": "00010101"}, 0x0106),
+    "a start in the year 9999": ({"PerformedProcedureStepStartDate": "99991231"}, 0x0106),
     "no scheduled step": ({"ScheduledStepAttributesSequence": None}, 0x0120),
     "no scheduled step in it": ({"ScheduledStepAttributesSequence": []}, 0x0121),
     "no study": ({"ScheduledStepAttributesSequence": [item(AccessionNumber="A")]}, 0x0120),
