@@ -8,6 +8,8 @@ NPM := $(shell command -v npm)
 # Outside judges of the tests. Without npm, or when it fails, their tests are skipped and counted; CI must have them.
 OUTSIDE_INSTALLED := tests/outside/node_modules/.package-lock.json
 OUTSIDE := $(if $(GATEWAY_CI)$(NPM),$(OUTSIDE_INSTALLED))
+POSTGRES := $(GATEWAY_CI)$(wildcard /usr/lib/postgresql/*/bin/postgres)
+ON_POSTGRES := GATEWAY_TEST_DATABASE=postgres $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test check demo bench soak fuzz audit requirements clean help
@@ -21,8 +23,9 @@ run: $(VENV)/run.stamp ## set up what is missing and start the whole gateway in 
 demo: $(VENV)/run.stamp ## send a real study through the running gateway and show each step
 	@exec $(MANAGE) demo
 
-test: $(VENV)/dev.stamp $(OUTSIDE) ## the whole test suite
+test: $(VENV)/dev.stamp $(OUTSIDE) ## the whole test suite, and what works with the database on PostgreSQL too
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(if $(POSTGRES),$(ON_POSTGRES) -n 2 --dist loadgroup $(PYTEST_ARGS))
 
 check: $(VENV)/dev.stamp ## the gate: format, lint, types, import contracts, deployment checks, migrations
 	$(BIN)/ruff format --check .
@@ -36,6 +39,7 @@ bench: $(VENV)/dev.stamp ## the hot paths beside the best peers on this machine
 
 soak: $(VENV)/dev.stamp $(OUTSIDE) ## an hour (GATEWAY_SOAK_MINUTES) of mixed load with kills, and hundreds of kill rounds
 	$(BIN)/python -m pytest -m soak -p no:xdist $(PYTEST_ARGS)
+	$(if $(POSTGRES),$(ON_POSTGRES) -m "soak or not soak" -n 2 --dist loadgroup $(PYTEST_ARGS))
 
 fuzz: $(VENV)/dev.stamp ## strange bytes for whatever reads a peer's, led by coverage; SECONDS_OF_FUZZ=600 in all
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600)

@@ -13,6 +13,7 @@ from subprocess import TimeoutExpired
 from benchmarks.associations import associations
 from benchmarks.index import index
 from benchmarks.large import large
+from benchmarks.pages import pages
 from benchmarks.parallel import parallel
 from benchmarks.peers import BenchmarkError, program
 from benchmarks.push import push
@@ -35,6 +36,7 @@ PARTS: dict[str, tuple[Part, float]] = {
     "seal": (seal, 0.58),
     "large": (large, 0.64),
     "associations": (associations, 0.97),
+    "pages": (pages, 1.0),
 }
 NOTES = """\
 Medians (lowest-highest of the rounds); ratio = their median / ours: above 1 the gateway is faster. All on loopback.
@@ -54,6 +56,7 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
 - Upload: from the settled study to the verified receipt; hashing, staging and the vault's fsyncs included.
 - Large: made while it is sent, through every process that `make run` starts. Memory: the kernel's peak (VmHWM) of each
   process above what it held before; of each role the process that grew most.
+- Pages: one request after the other through the WSGI application, in one process; the list above tells each address.
 - In a row: from the connection to the answered release, an echo and a small object in turns, meanwhile half of the
   silent connections have sent nothing and half three bytes. Set for it: DICOM.ACSE_SECONDS=3600 (the silent ones would
   be closed after 10 s) and DICOM.CONNECTIONS_PER_SECOND=0; every other limit is the default."""

@@ -25,6 +25,7 @@ def production_environment(data_dir: str) -> dict[str, str]:
         "GATEWAY_SECRET_KEY": secrets.token_urlsafe(64),
         "GATEWAY_WEB__HTTPS": "true",
         "GATEWAY_WEB__ALLOWED_HOSTS": "gateway.hospital.example",
+        "GATEWAY_WEB__TRUSTED_PROXIES": "127.0.0.1",
     }
 
 

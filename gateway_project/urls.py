@@ -1,7 +1,6 @@
 """Every address of the gateway."""
 
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from gateway_project.core.admin_site import site
 from gateway_project.wiring import status
@@ -9,9 +8,10 @@ from gateway_project.wiring import status
 PAGES = "gateway_project.wiring.pages"
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="studies"), name="home"),
+    path("", include(f"{PAGES}.now")),
     path("", include(f"{PAGES}.studies")),
     path("", include(f"{PAGES}.study")),
+    path("", include(f"{PAGES}.pictures")),
     path("", include(f"{PAGES}.custody")),
     path("", include(f"{PAGES}.connections")),
     path("", include(f"{PAGES}.vaults")),
@@ -20,6 +20,10 @@ urlpatterns = [
     path("", include(f"{PAGES}.audit")),
     path("", include(f"{PAGES}.actions")),
     path("", include(f"{PAGES}.account")),
+    path("", include(f"{PAGES}.metrics")),
+    path("api/", include("gateway_project.wiring.api.urls")),
+    path("", include(f"{PAGES}.own_account")),
+    path("", include(f"{PAGES}.help")),
     path("health", status.HealthView.as_view(), name="health"),
     path("version", status.VersionView.as_view(), name="version"),
     path("admin/", site.urls),

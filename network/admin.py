@@ -229,8 +229,8 @@ class CommitmentRequestAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "calling_ae_title", "state", "level", "instance_count", "failed", "created_at", "judged_at",
                     "attempts", "error_words")  # fmt: skip
-    list_filter = ("state", "level", "calling_ae_title")
-    search_fields = ("=transaction_uid", "=calling_ae_title")
+    list_filter = ("state", "level")
+    search_fields = ("=calling_ae_title", "transaction_uid__exact")
     ordering = ("-pk",)
     exclude = ("references", "claim_id")
     actions = ("report_again",)
@@ -266,11 +266,9 @@ class MissingFilter(admin.SimpleListFilter):
 class ProcedureStepAdmin(ReadOnlyAdmin):
     list_display = ("id", "calling_ae_title", "state", "modality", "accession_number", "started_at", "ended_at",
                     "instance_count", "here_count", "overdue_at", "done_at")  # fmt: skip
-    list_filter = ("state", MissingFilter, "modality", "calling_ae_title")
-    search_fields = (
-        "=sop_instance_uid",
-        "=studies__study_instance_uid",
-    )  # nothing of a patient: it stands in the address
+    list_filter = ("state", MissingFilter)
+    # nothing of a patient: it stands in the address
+    search_fields = ("=calling_ae_title", "sop_instance_uid__exact", "studies__study_instance_uid__exact")
     ordering = ("-created_at", "-id")
     exclude = ("performed_series",)
 
@@ -282,7 +280,7 @@ class ProcedureStepAdmin(ReadOnlyAdmin):
 class ProcedureStepStudyAdmin(ReadOnlyAdmin):
     list_display = ("id", "step", "study_instance_uid")
     list_select_related = ("step",)
-    search_fields = ("=study_instance_uid",)
+    search_fields = ("study_instance_uid__exact",)
     ordering = ("-pk",)
 
 

@@ -26,6 +26,10 @@
       if (shown.classList.contains("empty") !== part.classList.contains("empty")) return void location.reload();
       const focus = focusRemember(shown);
       signatures.set(part.dataset.part, now);
+      for (const open of shown.querySelectorAll("details[id][open]")) {
+        const details = part.querySelector(`#${open.id}`);
+        if (details) details.open = true;
+      }
       prepare(part);
       shown.replaceWith(part);
       focusRestore(part, focus);
@@ -42,7 +46,7 @@
   function focusRemember(part) {
     const active = document.activeElement;
     if (!part.contains(active)) return null;
-    const focusable = [...part.querySelectorAll("a[href], button, input")];
+    const focusable = [...part.querySelectorAll("a[href], button, input, summary")];
     const row = active.closest("[data-row]");
     return { row: row && row.dataset.row, index: focusable.indexOf(active) };
   }
@@ -50,7 +54,7 @@
   function focusRestore(part, focus) {
     if (!focus) return;
     const row = focus.row && part.querySelector(`[data-row="${focus.row}"] a`);
-    const target = row || [...part.querySelectorAll("a[href], button, input")][focus.index];
+    const target = row || [...part.querySelectorAll("a[href], button, input, summary")][focus.index];
     if (target) target.focus({ preventScroll: true });
   }
 

@@ -1,8 +1,12 @@
 """Studies, series and instances as received, the revisions in which they travel, and what was not taken in."""
 
+from typing import Any
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.timezone import now
+
+from gateway_project.core.folding import name_fold
 
 
 class StudyState(models.TextChoices):
@@ -67,6 +71,7 @@ class Study(models.Model):
     created_at = models.DateTimeField(default=now)
     open_since = models.DateTimeField(null=True, blank=True, help_text="First instance that is in no revision yet.")
     received_at = models.DateTimeField(default=now, help_text="Latest instance.")
+    # what a search compares: databases differ in what they take for the same letter
 
     class Meta:
         verbose_name_plural = "studies"
@@ -92,6 +97,14 @@ class Study(models.Model):
 
     def __str__(self) -> str:
         return f"study {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """The folded name follows the name, whoever writes it."""
+        self.patient_name_folded = name_fold(self.patient_name)[:324]
+        names = kwargs.get("update_fields")
+        if names is not None and "patient_name" in names:
+            kwargs["update_fields"] = {*names, "patient_name_folded"}
+        super().save(*args, **kwargs)
 
 
 class Series(models.Model):
@@ -260,7 +273,7 @@ class Strictness(models.TextChoices):
 
 
 class SourcePolicy(models.Model):
-    """What is set for one calling AE title; "*" stands for every one without a row, and sets strictness alone.
+    """What is set for one calling AE title; "*" stands for every one without a row, and sets no times.
 
     The times of all others are the options SETTLING.INACTIVITY_SECONDS and SETTLING.MAX_OPEN_SECONDS.
     """
@@ -273,6 +286,9 @@ class SourcePolicy(models.Model):
     max_open_seconds = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(1)], help_text="Instead of SETTLING.MAX_OPEN_SECONDS."
     )
+    silence_watched = models.BooleanField(
+        "watch for silence", default=True, help_text="Tell when it is silent against its own usual week."
+    )
     changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -282,9 +298,49 @@ class SourcePolicy(models.Model):
                 condition=~models.Q(calling_ae_title="*")
                 | models.Q(quiet_seconds__isnull=True, max_open_seconds__isnull=True),
                 name="studies_source_policy_any",
-                violation_error_message="The row * sets strictness alone; its times are the options SETTLING.*.",
+                violation_error_message="The row * sets no times; those are the options SETTLING.*.",
             ),
         ]
 
     def __str__(self) -> str:
         return f"source {self.calling_ae_title}"
+
+
+class SourceActivity(models.Model):
+    """What one calling AE title has sent in all, a rollup of its instances. Counts only grow.
+
+    `stored_bytes` is what of it lies in the store: measured every few minutes, and what came since is added.
+    """
+
+    calling_ae_title = models.CharField(max_length=16, unique=True)
+    objects_received = models.BigIntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+    stored_bytes = models.BigIntegerField(default=0)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "source activity"
+        indexes = [models.Index(fields=["-last_at"], name="studies_source_latest")]
+
+    def __str__(self) -> str:
+        return f"activity of {self.calling_ae_title}"
+
+
+class Arrival(models.Model):
+    """How many objects and bytes one calling AE title sent in the ten minutes, or the hour, from `start` on (UTC).
+
+    A rollup: rows of ten minutes are kept for days, rows of an hour for months (services.arrivals).
+    """
+
+    minutes = models.PositiveSmallIntegerField()
+    start = models.DateTimeField()
+    source = models.ForeignKey(SourceActivity, on_delete=models.CASCADE, related_name="arrivals")
+    objects_received = models.PositiveIntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["minutes", "start", "source"], name="studies_arrival_once")]
+
+    def __str__(self) -> str:
+        return f"arrival {self.pk}"

@@ -111,4 +111,68 @@ OPTIONS = (
         help="A study is not settled for being quiet while a modality says that a procedure step for it is in "
         "progress; SETTLING.MAX_OPEN_SECONDS still holds.",
     ),
+    Option(
+        key="SILENCE.ENABLED",
+        kind=Kind.BOOL,
+        default=True,
+        help="Tell of a source that is silent against its own usual week. Single sources are switched off in "
+        "Source policies.",
+    ),
+    Option(
+        key="SILENCE.MISSED_HOURS",
+        kind=Kind.FLOAT,
+        default=4.0,
+        minimum=1,
+        maximum=168,
+        help="How many hours in which a source usually sends must have passed without an object, each counted by how "
+        "often it did in the last weeks. A source with longer pauses of its own gets half as much again as those.",
+    ),
+    Option(
+        key="SILENCE.HISTORY_DAYS",
+        kind=Kind.INT,
+        default=21,
+        minimum=7,
+        maximum=110,
+        help="Days between a source's first and latest object before its usual week is known well enough to judge it.",
+    ),
+    Option(
+        key="SILENCE.WEEKS",
+        kind=Kind.INT,
+        default=6,
+        minimum=2,
+        maximum=16,
+        help="Weeks before its latest object that a source's usual week is made of.",
+    ),
+    Option(
+        key="PICTURES.PROCESSES",
+        kind=Kind.INT,
+        default=1,
+        minimum=0,
+        maximum=16,
+        help="Processes that decode pixels for pages, for each process of the web (there are two). 0: no pictures.",
+    ),
+    Option(
+        key="PICTURES.SECONDS",
+        kind=Kind.FLOAT,
+        default=10.0,
+        minimum=1,
+        maximum=120,
+        help="How long one picture may take, by the clock and of a processor; then its process is killed.",
+    ),
+    Option(
+        key="PICTURES.MEMORY_MB",
+        kind=Kind.INT,
+        default=1024,
+        minimum=128,
+        maximum=16_384,
+        help="Memory that decoding one picture may take.",
+    ),
+    Option(
+        key="PICTURES.CACHE_MB",
+        kind=Kind.INT,
+        default=1024,
+        minimum=1,
+        maximum=1_000_000,
+        help="Disk for pictures that were made already (GATEWAY_DATA_DIR/pictures); those seen longest ago go first.",
+    ),
 )

@@ -1,15 +1,13 @@
 """What is asked about studies."""
 
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 
 from gateway_project.core.options import option
 from studies.dicom.first_bytes import HEAD_BYTES, first_bytes_words
@@ -26,7 +24,7 @@ from studies.models import (
 from studies.policies import source_policies
 
 PAGE_STUDIES = 50
-UID_LIKE = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+SORTED_SERIES = 5000  # instances; larger series are shown in the order in which they came
 
 
 def store_root() -> Path:
@@ -141,6 +139,12 @@ def open_until(study: Study) -> datetime:
     return (study.open_since or study.received_at) + timedelta(seconds=patience(study).max_open_seconds)
 
 
+def settles_words(study: Study) -> str:
+    """Why an open study will settle when it does: "quiet for 10 min", or "open for 24 h, the longest time allowed"."""
+    quiet = study.received_at + timedelta(seconds=quiet_seconds(study))
+    return quiet_words(study) if settles_at(study) == quiet else most_open_words(study)
+
+
 def stored_bytes_by_source() -> dict[str, int]:
     """Bytes of every object whose file is there, by calling AE title. One pass over an index of nothing else."""
     rows = Instance.objects.filter(file_deleted_at__isnull=True).order_by().values("source_ae_title")
@@ -185,16 +189,16 @@ class StudyPage:
 def studies_page(
     *,
     states: Sequence[str] = (),
-    query: str = "",
+    where: Q | None = None,
     before: tuple[datetime, int] | None = None,
     after: tuple[datetime, int] | None = None,
     size: int = PAGE_STUDIES,
 ) -> StudyPage:
     """One page by keyset: `before` or `after` is received_at and id of the study at that edge of the page before.
 
-    One query, whatever the table's size. `query` as in `study_query`.
+    One query, whatever the table's size. `where`: what is asked besides (`search.search_read`, filters).
     """
-    studies = Study.objects.filter(study_query(query)) if query else Study.objects.all()
+    studies = Study.objects.all() if where is None else Study.objects.filter(where)
     if states:
         studies = studies.filter(state__in=states)
     if after is not None:
@@ -207,39 +211,6 @@ def studies_page(
         studies = studies.filter(Q(received_at__lt=moment) | Q(received_at=moment, pk__lt=pk))
     rows = list(studies.order_by("-received_at", "-pk")[: size + 1])
     return StudyPage(rows[:size], newer=before is not None, older=len(rows) > size)
-
-
-def study_query(text: str) -> Q:
-    """What one search box understands: a UID, a date, an ID, an accession number, or words of the patient's name.
-
-    A UID may be that of the study, of one of its series or of one of its instances.
-    """
-    text = text.strip()
-    if UID_LIKE.fullmatch(text):
-        return (
-            Q(study_instance_uid=text)
-            | Q(pk__in=Series.objects.filter(series_instance_uid=text).values("study_id"))
-            | Q(pk__in=Instance.objects.filter(sop_instance_uid=text).values("study_id"))
-            | Q(patient_id=text)
-            | Q(accession_number=text)
-        )
-    found = Q(patient_id__iexact=text) | Q(accession_number__iexact=text)
-    found |= Q(study_id=text) | Q(study_instance_uid=text)
-    day = _day(text)
-    if day is not None:
-        found |= Q(study_date=day) | Q(patient_birth_date=day)
-    name = Q()
-    for word in re.split(r"[\s,^]+", text):
-        if word:
-            name &= Q(patient_name__icontains=word)
-    return found | name if name else found
-
-
-def _day(text: str) -> date | None:
-    for form in ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y"):
-        with suppress(ValueError):
-            return datetime.strptime(text, form).date()
-    return None
 
 
 def study_counts_since(moment: datetime) -> dict[str, int]:
@@ -272,6 +243,55 @@ def study_arrivals(study_id: int, *, limit: int = 2000) -> list[dict[str, Any]]:
         .order_by("first", "association_id")[:limit]
     )
     return [dict(row) for row in rows]
+
+
+def study_sources(limit: int = 100) -> list[str]:
+    """The calling AE titles that studies came from. Reads every study: for a list that is kept for a while."""
+    found = Study.objects.exclude(source_ae_title="").order_by("source_ae_title")
+    return list(found.values_list("source_ae_title", flat=True).distinct()[:limit])
+
+
+def study_modalities(limit: int = 60) -> list[str]:
+    """The modalities that there are. As `study_sources`."""
+    found = Study.objects.exclude(modalities="").order_by().values_list("modalities", flat=True).distinct()[:2000]
+    return sorted({part for value in found for part in value.split("\\") if part})[:limit]
+
+
+def with_modality(modality: str) -> Q:
+    """Studies that hold a series of this modality: one of the values that `modalities` joins by backslashes."""
+    return (
+        Q(modalities=modality)
+        | Q(modalities__startswith=f"{modality}\\")
+        | Q(modalities__endswith=f"\\{modality}")
+        | Q(modalities__contains=f"\\{modality}\\")
+    )
+
+
+def series_instances(series: Series) -> QuerySet[Instance]:
+    """The current instances of a series as a person counts them; a very large series in the order of its arrival."""
+    found = Instance.objects.filter(series=series, current=True)
+    if series.instance_count > SORTED_SERIES:
+        return found.order_by("pk")
+    return found.order_by(F("instance_number").asc(nulls_last=True), "pk")
+
+
+def series_middle(series: Series) -> Instance | None:
+    """The instance that stands for its series: the middle one, of those that are there."""
+    instances = series_instances(series)
+    return instances[series.instance_count // 2 : series.instance_count // 2 + 1].first() or instances.first()
+
+
+def study_changed_instances(study_id: int, *, limit: int = 50) -> list[Instance]:
+    """Every version of the instances that came again with another content, the oldest version of each first."""
+    changed = Instance.objects.filter(study_id=study_id, version__gt=1).values("sop_instance_uid")
+    rows = Instance.objects.filter(study_id=study_id, sop_instance_uid__in=changed).select_related("series", "revision")
+    return list(rows.order_by("sop_instance_uid", "version")[:limit])
+
+
+def study_accepted(study_id: int, *, limit: int = 50) -> list[QuarantinedObject]:
+    """Objects of a study that a person took in from the quarantine."""
+    rows = QuarantinedObject.objects.filter(instance__study_id=study_id, state=QuarantineState.ACCEPTED)
+    return list(rows.order_by("decided_at")[:limit])
 
 
 # -- quarantine --------------------------------------------------------------------------------------------------------

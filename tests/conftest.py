@@ -13,6 +13,7 @@ from hypothesis import settings
 from tests.gateway_harness import Gateway, data_directory_prepare
 from tests.outside import dcmjs
 from tests.outside.npm import npm_missing
+from tests.servers import postgres, redis_server
 
 # What CI tries is the same for everybody; at home each run tries something new. The machines are shared: no deadlines.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -37,6 +38,8 @@ JUDGES: dict[str, Callable[[], str]] = {
     "jose": partial(npm_missing, "jose"),
     "axe": partial(npm_missing, "axe-core"),
     "orthanc": orthanc_missing,
+    "postgres": postgres.missing,
+    "redis": redis_server.missing,
 }
 
 
@@ -45,6 +48,44 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark, missing in JUDGES.items():
         if item.get_closest_marker(mark) is not None and (lacking := missing()):
             (pytest.fail if os.environ.get("GATEWAY_CI") else pytest.skip)(f"{lacking} is not installed")
+
+
+SLOW_ELSEWHERE = (
+    "tests/faults/",
+    "tests/uploads/test_upload_property.py",
+    "tests/uploads/test_weekend.py",
+    "tests/uploads/test_custody_size.py",
+)
+ON_POSTGRES = os.environ.get("GATEWAY_TEST_DATABASE") == "postgres"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL only what works with the database in its own process: the rest would do the same as before."""
+    if ON_POSTGRES:
+        chosen = [item for item in items if uses_the_database(item) and (not is_slow(item) or soaking(config))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
+
+
+def uses_the_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures or item.get_closest_marker("django_db"))
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """What takes long for another reason than its database: `make soak` has it on PostgreSQL."""
+    marked = any(item.get_closest_marker(name) for name in ("browser", "dcmtk", "orthanc", "dcmjs", "jose"))
+    return marked or item.nodeid.startswith(SLOW_ELSEWHERE)
+
+
+def soaking(config: pytest.Config) -> bool:
+    return str(config.getoption("markexpr")) != "not soak"
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """On PostgreSQL nothing is left of a choice that has nothing to do with the database: that is no failure."""
+    if ON_POSTGRES and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(autouse=True)

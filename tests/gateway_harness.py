@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import psycopg
 import pysqlite3
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +57,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def environment_for(data: Path, ports: Sequence[int]) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "DJANGO_", "DATABASE_URL"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "DJANGO_", "DATABASE_URL", "REDIS_URL"))
+    }
     return kept | {
         "DJANGO_SETTINGS_MODULE": "gateway_project.settings",
         "GATEWAY_DATA_DIR": str(data),
@@ -103,10 +106,10 @@ def listens(port: int) -> bool:
 class Gateway:
     """Its parts are started one by one, or all together by `run()`."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, **environment: str) -> None:
         self.data = data
         self.dimse_port, self.web_port, self.vault_port = ports = free_ports(3)
-        self.env = environment_for(data, ports)
+        self.env = environment_for(data, ports) | environment
         self.processes: list[subprocess.Popen[bytes]] = []
         self.log = data.parent / "console.log"
 
@@ -186,7 +189,10 @@ class Gateway:
         )
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Reads the database file beside the gateway, without any of its code."""
+        """Reads the database beside the gateway, without any of its code."""
+        if "DATABASE_URL" in self.env:
+            with psycopg.connect(self.env["DATABASE_URL"], autocommit=True) as postgres:
+                return postgres.execute(sql.replace("?", "%s"), parameters or None).fetchall()
         connection = pysqlite3.connect(f"file:{self.data / 'gateway.sqlite3'}?mode=ro", uri=True, timeout=20)
         try:
             return list(connection.execute(sql, parameters))
@@ -198,7 +204,7 @@ class Gateway:
 
     @property
     def store(self) -> Path:
-        return self.data / "studies"
+        return Path(self.env.get("GATEWAY_STORAGE__ROOT", self.data / "studies"))
 
     def storescu(self, *files: Path, extra: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """DCMTK's sender, verbose, so that its output tells what was acknowledged."""

@@ -8,22 +8,33 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
-from django.utils.timezone import now
+from django.utils.timezone import localtime, now
 
-from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
+from gateway_project.core.admin_site import AdministratorAdmin, ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.errors import JobFault
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.services.audit import audit_record
 from uploads.forms import VaultForm, keys_apply
-from uploads.models import StowVault, Transport, UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.models import (
+    DeliveryTimes,
+    StowVault,
+    Transport,
+    UploadAttempt,
+    UploadJob,
+    UploadPart,
+    Vault,
+    VaultCheck,
+)
 from uploads.ports import VaultError
 from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
 from uploads.services.pins import PinError, offer_fetch, pin_rows
 from uploads.services.stow_vaults import stow_vault_save
 from uploads.services.vaults import vault_client, vault_switch, vault_way_set
+from uploads.services.verify import check_ask
 from uploads.stow_forms import STOW_WARNING, StowVaultForm
+from uploads.verification import vault_verification
 
 
 @contextmanager
@@ -58,6 +69,10 @@ class VaultAdmin(AdministratorAdmin):
         "canary_upload_id",
         "canary_sent_at",
         "canary_proved_at",
+        "recovery_canary_upload_id",
+        "recovery_canary_sent_at",
+        "recovery_canary_proved_at",
+        "verification",
         "deletion",
         "token_state",
         "proxy_state",
@@ -80,7 +95,7 @@ class VaultAdmin(AdministratorAdmin):
         ),
     )
     list_select_related = ("lane",)
-    actions = ("pins_compare", "canary_send")
+    actions = ("pins_compare", "canary_send", "recovery_canary_send", "verify_now")
 
     def get_fieldsets(self, request: HttpRequest, obj: Vault | None = None) -> Any:
         """A DICOMweb server has no keys."""
@@ -103,6 +118,20 @@ class VaultAdmin(AdministratorAdmin):
     def pinned_keys(self, vault: Vault) -> str:
         return "\n".join(str(row) for row in pin_rows(vault, None))
 
+    @admin.display(description="verification")
+    def verification(self, vault: Vault) -> str:
+        """What the vault has said when it was asked for what it has signed for."""
+        if vault.transport == Transport.STOW:
+            return "A DICOMweb server signs nothing that it could be asked for."
+        found = vault_verification(vault, now=now())
+        if not found.offered:
+            return "This vault's interface does not offer it."
+        since = (
+            f"all verified since {localtime(found.oldest_at):%Y-%m-%d %H:%M}" if found.oldest_at else "not all verified"
+        )
+        signed = f"{found.signed}, {since}" if found.signed else "0"
+        return f"Uploads in it: {signed}. Due: {found.due}. Lost: {found.lost}."
+
     @admin.display(boolean=True, description="receipts may allow deletion")
     def deletion(self, vault: Vault) -> bool:
         return deletion_allowed(vault)
@@ -117,11 +146,26 @@ class VaultAdmin(AdministratorAdmin):
 
     @admin.action(description="Send a canary for the recipient to open", permissions=["change"])
     def canary_send(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        self._canaries_send(request, queryset, recovery=False)
+
+    @admin.action(description="Send a canary for the recovery key to open", permissions=["change"])
+    def recovery_canary_send(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        self._canaries_send(request, queryset, recovery=True)
+
+    def _canaries_send(self, request: HttpRequest, queryset: "QuerySet[Vault]", *, recovery: bool) -> None:
+        actor, holder = actor_of(request.user), "the recovery key's holder" if recovery else "the recipient"
         for vault in queryset.filter(transport=Transport.GVE1):
             with faults_told(self, request, vault):
-                upload_id = canary_send(vault, vault_client(vault), actor=actor_of(request.user))
-                words = f"{vault}: canary {upload_id} was sent. Let the recipient open it, then enter the proof."
+                upload_id = canary_send(vault, vault_client(vault), actor=actor, recovery=recovery)
+                words = f"{vault}: canary {upload_id} was sent. Let {holder} open it, then enter the proof."
                 self.message_user(request, words, messages.SUCCESS)
+
+    @admin.action(description="Verify everything in the vault now", permissions=["change"])
+    def verify_now(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
+        for vault in queryset.filter(transport=Transport.GVE1):
+            check_ask(vault, actor=actor_of(request.user), now=now())
+            words = f"{vault}: it is asked for everything that it has, as its time windows allow. Losses open an alert."
+            self.message_user(request, words, messages.SUCCESS)
 
     def save_model(self, request: HttpRequest, obj: Vault, form: VaultForm, change: bool) -> None:
         """The switch and the way to the vault go through their services: what is planned for it waits or flows."""
@@ -185,14 +229,15 @@ class AttemptInline(admin.TabularInline):
 class UploadJobAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "vault",
-        "revision",
+        related("vault"),
+        related("revision"),
         "state",
         "attempts",
         "run_after",
         "error_words",
         "receipt_id",
         "receipt_at",
+        "verified_at",
     )
     list_select_related = ("vault", "revision")
     list_filter = ("state", "vault")
@@ -200,12 +245,37 @@ class UploadJobAdmin(ReadOnlyAdmin):
     inlines = (AttemptInline,)
     ordering = ("-id",)
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """A study's page of rows leads here."""
+        return lookup == "revision__study__id__exact" or super().lookup_allowed(lookup, value, request)
+
+
+class ResultFilter(ChoiceFilter):
+    title, parameter_name, field = "result", "result", "result"
+    values = tuple((value, value) for value in ("running", "done", "failed", "interrupted"))
+
+
+@admin.register(VaultCheck, site=site)
+class VaultCheckAdmin(ReadOnlyAdmin):
+    list_display = (
+        "vault",
+        "state",
+        "run_after",
+        "progress_done",
+        "progress_total",
+        "error_words",
+        "offered",
+        "ended_at",
+    )
+    list_select_related = ("vault",)
+    ordering = ("vault",)
+
 
 @admin.register(UploadAttempt, site=site)
 class UploadAttemptAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "job",
+        related("job"),
         "number",
         "started_at",
         "ended_at",
@@ -217,14 +287,21 @@ class UploadAttemptAdmin(ReadOnlyAdmin):
         "upload_id",
     )
     list_select_related = ("job",)
-    list_filter = ("result",)
+    list_filter = (ResultFilter,)
     search_fields = ("=upload_id",)
     ordering = ("-id",)
 
 
 @admin.register(UploadPart, site=site)
 class UploadPartAdmin(ReadOnlyAdmin):
-    list_display = ("id", "name", "job", "size_bytes", "staged_at", "confirmed_at")
+    list_display = ("id", "name", related("job"), "size_bytes", "staged_at", "confirmed_at")
     list_select_related = ("job",)
-    search_fields = ("=job__upload_id", "=file_id", "=sha256")
+    search_fields = ("job__upload_id__exact",)  # a million rows: only what an index answers
     ordering = ("-id",)
+
+
+@admin.register(DeliveryTimes, site=site)
+class DeliveryTimesAdmin(ReadOnlyAdmin):
+    list_display = ("source_ae_title", "uploads", "seconds", "size_bytes")
+    search_fields = ("=source_ae_title",)
+    ordering = ("-uploads", "-id")

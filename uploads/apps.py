@@ -7,7 +7,12 @@ class UploadsConfig(AppConfig):
     name = "uploads"
 
     def ready(self) -> None:
-        from gateway_project.core.queues import REGISTRY
-        from uploads.queue import QUEUE
+        from gateway_project.core.queues import REGISTRY, Periodic
+        from gateway_project.core.shared import Shared, shared_add
+        from uploads.queue import QUEUE, VERIFY_QUEUE
+        from uploads.services import identity
 
         REGISTRY.add_queue(QUEUE)
+        REGISTRY.add_queue(VERIFY_QUEUE)
+        REGISTRY.add_periodic(Periodic("verify", "uploads.tasks.verify_plan", lambda: 600))
+        shared_add(Shared("identity", identity.identity_mark, identity.identity_mark_fits, identity.WORDS))

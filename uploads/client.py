@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar
 
 import requests
@@ -17,8 +17,8 @@ from requests.auth import AuthBase
 
 from uploads.envelope.receipt import StoredFile
 from uploads.ports import UploadPage, UploadState, VaultDescription, VaultError, VerifyPage
-from uploads.transport import answer_read, answer_unexpected, failure_translate, refusal_translate
-from uploads.ways import session_open
+from uploads.transport import answer_read, answer_unexpected, refusal_translate
+from uploads.ways import Way, session_open, way_open
 
 API_VERSION = 1
 BLOCK_BYTES = 256 * 1024
@@ -28,6 +28,7 @@ SMALL_ANSWER_BYTES = 64 * 1024
 LARGE_ANSWER_BYTES = 64 * 1024 * 1024  # the state of an upload of 100,000 files is about 14 MB
 
 _T = TypeVar("_T")
+_NO_HEADERS: Mapping[str, str] = {}
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -68,6 +69,7 @@ class VaultClient:
             ca=ca,
             proxy=proxy,
         )
+        self._way: Way | None = None
 
     def __repr__(self) -> str:
         return f"VaultClient({self._base_url!r})"
@@ -75,6 +77,7 @@ class VaultClient:
     def close(self) -> None:
         """Closes the kept connections; the client may be used again afterwards."""
         self._session.close()
+        self._way = None
 
     def describe(self) -> VaultDescription:
         """Answers the vault's description; raises `version-unsupported` for an interface we do not speak."""
@@ -117,7 +120,7 @@ class VaultClient:
         self,
         upload_id: str,
         name: str,
-        source: BinaryIO,
+        source: BinaryIO | bytes,
         *,
         size_bytes: int,
         sha256: str,
@@ -126,7 +129,8 @@ class VaultClient:
         """Returns only when the vault has answered, in its own words, that it holds this size and hash (RFC 9530
         digest).
 
-        Code `source-changed` when the source ends early or has another hash, `source-unreadable` when reading it fails.
+        Bytes are taken for what was hashed: only the vault hashes them again. Code `source-changed` when the source
+        ends early or has another hash, `source-unreadable` when reading it fails.
         """
         _check(_UPLOAD_ID, upload_id, "upload id")
         _check(_NAME, name, "file name")
@@ -147,8 +151,8 @@ class VaultClient:
             expected=(200, 201),
             content_type="application/json",
             limit=SMALL_ANSWER_BYTES,
-            data=body,
-            headers=headers,
+            body=body,
+            headers={**headers, "Content-Length": str(size_bytes)},
         )
         if _stored_file(_json_object(answer)) != StoredFile(name=name, size_bytes=size_bytes, sha256=sha256):
             raise answer_unexpected()
@@ -162,7 +166,7 @@ class VaultClient:
             expected=(200,),
             content_type="application/jose",
             limit=LARGE_ANSWER_BYTES,
-            data=commitment.encode("ascii"),
+            body=commitment.encode("ascii"),
             headers={"Content-Type": "application/jose"},
         )
         receipt = answer.decode("ascii", errors="replace").strip()
@@ -179,7 +183,7 @@ class VaultClient:
             expected=(200,),
             content_type="application/json",
             limit=LARGE_ANSWER_BYTES,
-            data=b"",
+            body=b"",
         )
         document = _json_object(answer)
         page = VerifyPage(
@@ -217,27 +221,19 @@ class VaultClient:
         content_type: str,
         limit: int,
         not_found: tuple[str, str] | None = None,
-        **options: Any,
+        body: bytes | Iterable[bytes | memoryview] | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
-        try:
-            with self._session.request(
-                method,
-                self._base_url + path,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-                **options,
-            ) as response:
-                if response.status_code == 404 and not_found:
-                    raise VaultError(*not_found, lane_fault=True)
-                if response.status_code not in expected:
-                    raise refusal_translate(response, deadline_seconds=self._timeout[1])
-                if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != content_type:
-                    raise answer_unexpected()
-                return answer_read(response, limit=limit, deadline_seconds=self._timeout[1])
-        except requests.RequestException as error:
-            # `from None`: the chained error holds addresses, and a proxy's may hold a password
-            raise failure_translate(error) from None
+        if self._way is None:
+            self._way = way_open(self._session, self._base_url)
+        with self._way.request(method, path, body=body, headers=headers, timeout=self._timeout) as response:
+            if response.status == 404 and not_found:
+                raise VaultError(*not_found, lane_fault=True)
+            if response.status not in expected:
+                raise refusal_translate(response, deadline_seconds=self._timeout[1])
+            if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != content_type:
+                raise answer_unexpected()
+            return answer_read(response, limit=limit, deadline_seconds=self._timeout[1])
 
 
 _KEY_UNKNOWN = "The vault does not know the recipient's key; check the key id in the vault's settings."
@@ -258,11 +254,11 @@ class _Bearer(AuthBase):
 
 
 class _Body:
-    """An iterable of known length, so that requests sends Content-Length and our block size, in constant memory."""
+    """What is sent, in blocks of our size and in constant memory, and never for longer than it may take."""
 
     def __init__(
         self,
-        source: BinaryIO,
+        source: BinaryIO | bytes,
         *,
         size_bytes: int,
         sha256: str,
@@ -275,34 +271,44 @@ class _Body:
         self._sha256 = sha256
         self._on_progress = on_progress
 
-    def __len__(self) -> int:
-        return self._size_bytes
-
-    def __iter__(self) -> Iterator[bytes]:
-        digest = hashlib.sha256()
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         sent = 0
-        while sent < self._size_bytes:
-            block = self._read(min(BLOCK_BYTES, self._size_bytes - sent))
-            digest.update(block)
+        for block in self._held(self._source) if isinstance(self._source, bytes) else self._read(self._source):
             sent += len(block)
-            # the last block leaves only when the hash is right, so a changed source is never even offered whole
-            if sent == self._size_bytes and digest.hexdigest() != self._sha256:
-                raise _source_changed()
             yield block
             if time.monotonic() > self._until:
                 raise VaultError("timeout", "The vault takes the bytes too slowly; it is tried again.", lane_fault=True)
             if self._on_progress is not None:
                 self._on_progress(sent)
 
-    def _read(self, count: int) -> bytes:
-        try:
-            block = self._source.read(count)
-        except OSError as error:
-            # not OSError: requests would take it for a fault of the connection, and blame the lane
-            raise VaultError("source-unreadable", "The staged ciphertext cannot be read; check the disk.") from error
-        if not block:
+    def _held(self, content: bytes) -> Iterator[memoryview]:
+        if len(content) != self._size_bytes:
             raise _source_changed()
-        return block
+        view = memoryview(content)
+        return (view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES))
+
+    def _read(self, source: BinaryIO) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        missing = self._size_bytes
+        while missing:
+            block = _block(source, min(BLOCK_BYTES, missing))
+            digest.update(block)
+            missing -= len(block)
+            # the last block leaves only when the hash is right, so a changed source is never even offered whole
+            if not missing and digest.hexdigest() != self._sha256:
+                raise _source_changed()
+            yield block
+
+
+def _block(source: BinaryIO, count: int) -> bytes:
+    try:
+        block = source.read(count)
+    except OSError as error:
+        # not OSError: urllib3 would take it for a fault of the connection, and blame the lane
+        raise VaultError("source-unreadable", "The staged ciphertext cannot be read; check the disk.") from error
+    if not block:
+        raise _source_changed()
+    return block
 
 
 def _source_changed() -> VaultError:

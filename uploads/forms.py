@@ -36,6 +36,7 @@ class VaultForm(forms.ModelForm):
         '"direct" takes it away. Without one, what the environment says (HTTPS_PROXY) holds.',
     )
     canary_proof = _text("proof of the canary", "What the recipient's tool has shown.")
+    recovery_canary_proof = _text("proof of the recovery key's canary", "What the tool has shown with that key.")
     new_recipient_key_id = _text("new recipient key: id", "It is fetched from the vault by this id.")
     new_recipient_fingerprint = _text("new recipient key: fingerprint", _FINGERPRINT)
     new_recovery_key = _text("new recovery key (JWK)", "A second recipient, whose private key is kept offline.", rows=3)
@@ -46,6 +47,7 @@ class VaultForm(forms.ModelForm):
 
     KEY_FIELDS = (
         "canary_proof",
+        "recovery_canary_proof",
         "new_recipient_key_id",
         "new_recipient_fingerprint",
         "new_recovery_key",
@@ -91,7 +93,11 @@ def keys_apply(vault: Vault, cleaned: dict[str, Any], *, actor: str) -> Iterator
         (cleaned.get("new_recipient_key_id"), lambda: _recipient(vault, cleaned, actor)),
         (cleaned.get("new_recovery_key"), lambda: _recovery(vault, cleaned, actor)),
         (cleaned.get("new_signing_key"), lambda: _signing(vault, cleaned, actor)),
-        (cleaned.get("canary_proof"), lambda: canary_prove(vault, cleaned["canary_proof"], actor=actor)),
+        (cleaned.get("canary_proof"), lambda: _proof(vault, cleaned["canary_proof"], actor, recovery=False)),
+        (
+            cleaned.get("recovery_canary_proof"),
+            lambda: _proof(vault, cleaned["recovery_canary_proof"], actor, recovery=True),
+        ),
     ]
     for entered, step in steps:
         if not entered:
@@ -120,6 +126,10 @@ def _recovery(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
 def _signing(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
     told = cleaned["new_signing_fingerprint"]
     pins.signing_pin(vault, cleaned["new_signing_key"], expected_fingerprint=told, actor=actor)
+
+
+def _proof(vault: Vault, proof: str, actor: str, *, recovery: bool) -> None:
+    canary_prove(vault, proof, actor=actor, recovery=recovery)
 
 
 def _jwk(text: str) -> dict[str, Any] | None:

@@ -7,13 +7,17 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.timezone import now
 
-from gateway_project.core.models import Lane, LeasedJob
+from gateway_project.core.models import JobState, Lane, LeasedJob
 from gateway_project.core.windows import windows_parse
 from studies.models import Instance, StudyRevision
 from uploads.ports import VaultError
 from uploads.ways import address_check
 
 SLOWEST_BYTES_PER_SECOND = 16 * 1024
+# A finished upload that its vault has no longer: error codes of a job that verification has parked.
+VAULT_LOST = "vault-lost"
+VAULT_REMOVED = "vault-removed"
+LOST_CODES = frozenset({VAULT_LOST, VAULT_REMOVED})
 
 
 def new_upload_id() -> str:
@@ -44,8 +48,8 @@ class Vault(models.Model):
 
     `recipient_jwk` and `receipt_jwk` are pinned: what the vault says later never replaces them (a difference stops the
     lane). They change only through `services.pins`: by an administrator who compares fingerprints, or by a statement
-    under the recipient's own pinned `signing_jwk`. `proved_keys` are the recipient keys that a canary was opened with,
-    and when; nothing may ever be deleted on a receipt for what was sealed for another key.
+    under the recipient's own pinned `signing_jwk`. `proved_keys` are the recipient and recovery keys that a
+    canary was opened with, and when; nothing may ever be deleted on a receipt for what was sealed for any other key.
 
     With the transport STOW a vault is any DICOMweb server: it has no keys, reads what it gets, and confirms each
     instance by its name instead of signing a receipt. `token` is then the bearer token, the password or the client's
@@ -97,6 +101,12 @@ class Vault(models.Model):
     canary_proof_sha256 = models.CharField(max_length=64, blank=True, editable=False)
     canary_sent_at = models.DateTimeField(null=True, blank=True)
     canary_proved_at = models.DateTimeField(null=True, blank=True, help_text="For the pinned key; empty: not yet.")
+    recovery_canary_upload_id = models.CharField(max_length=32, blank=True)
+    recovery_canary_proof_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    recovery_canary_sent_at = models.DateTimeField(null=True, blank=True)
+    recovery_canary_proved_at = models.DateTimeField(
+        null=True, blank=True, help_text="For the pinned recovery key; empty: not yet."
+    )
     proved_keys = models.JSONField(default=dict, blank=True)
     transport = models.CharField(max_length=8, choices=Transport.choices, default=Transport.GVE1)
     auth_kind = models.CharField(max_length=8, choices=AuthKind.choices, default=AuthKind.NONE)
@@ -156,7 +166,12 @@ class UploadJob(LeasedJob):
     """One revision of a study to one vault: at most one upload for each, whatever is killed and repeated.
 
     `upload_id` names it at the vault for ever; `commitment` is what we signed, `receipt` what the vault answered
-    (verified). It changes only when the upload is begun anew (services.anew), which leaves the old one uncommitted.
+    (verified). It changes only when the upload is begun anew (services.anew), which leaves the old one uncommitted, or
+    given up by its vault.
+
+    Verification (services.verify) asks a vault whether it still has what it has signed for: `checked_at` is when it
+    last answered, `verified_at` when it last had everything. DONE -> PARKED with one of LOST_CODES when it has not;
+    PARKED -> DONE when it has again, PARKED -> READY when a person lets it be uploaded anew.
     """
 
     vault = models.ForeignKey(Vault, on_delete=models.PROTECT, related_name="jobs")
@@ -171,12 +186,43 @@ class UploadJob(LeasedJob):
     receipt = models.TextField(blank=True, editable=False)
     receipt_id = models.CharField(max_length=80, blank=True)
     receipt_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    verified_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta(LeasedJob.Meta):
         constraints = [models.UniqueConstraint(fields=["vault", "revision"], name="uploads_job_once")]
+        indexes = [
+            *LeasedJob.Meta.indexes,
+            models.Index(fields=["vault", "state", "checked_at"], name="uploads_job_checked"),
+            models.Index(fields=["ended_at"], name="uploads_job_done", condition=models.Q(state=JobState.DONE)),
+        ]
 
     def __str__(self) -> str:
         return f"upload {self.pk}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the vault had it, and has it no longer whole."""
+        return self.state == JobState.PARKED and self.error_code in LOST_CODES
+
+
+class VaultCheck(LeasedJob):
+    """The verification of one vault: ready when some of its uploads are due, done when they have been asked for.
+
+    `asked_at`: a person wants everything verified that was not since. `offered` is False for a vault whose interface
+    has no words for it; it is asked again as seldom as an upload would be verified.
+    """
+
+    vault = models.OneToOneField(Vault, on_delete=models.PROTECT, related_name="check_job")
+    asked_at = models.DateTimeField(null=True, blank=True)
+    offered = models.BooleanField(default=True)
+
+    class Meta(LeasedJob.Meta):
+        verbose_name = "verification of a vault"
+        verbose_name_plural = "verifications of vaults"
+
+    def __str__(self) -> str:
+        return f"verification {self.pk}"
 
 
 class UploadAttempt(models.Model):
@@ -238,3 +284,23 @@ class UploadPart(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DeliveryTimes(models.Model):
+    """How long the studies of one calling AE title took from their last object to the vault: a rollup, it only grows.
+
+    `counts`: for each bound of services.delivery.BOUNDS (as text, "+Inf" the last) the uploads that took no longer than
+    it, but longer than the bound before.
+    """
+
+    source_ae_title = models.CharField(max_length=16, unique=True)
+    uploads = models.BigIntegerField(default=0)
+    seconds = models.FloatField(default=0.0, help_text="Of all of them together.")
+    size_bytes = models.BigIntegerField(default=0)
+    counts = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "delivery times"
+
+    def __str__(self) -> str:
+        return f"delivery times of {self.source_ae_title}"

@@ -49,6 +49,14 @@ OPTIONS = (
         help="Files of one study that are sealed and sent at once; 1 = in turn.",
     ),
     Option(
+        key="UPLOAD.VERIFY_DAYS",
+        kind=Kind.INT,
+        default=30,
+        minimum=0,
+        maximum=3650,
+        help="A vault is asked whether it still has an upload whole when it was not for so long; 0 = never.",
+    ),
+    Option(
         key="VAULT.HTTP_SECONDS", kind=Kind.FLOAT, default=300.0, minimum=1, help="Deadline of one request to a vault."
     ),
     Option(

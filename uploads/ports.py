@@ -97,7 +97,7 @@ class VaultPort(Protocol):
         self,
         upload_id: str,
         name: str,
-        source: BinaryIO,
+        source: BinaryIO | bytes,
         *,
         size_bytes: int,
         sha256: str,
@@ -105,7 +105,8 @@ class VaultPort(Protocol):
     ) -> None:
         """Returns only when the vault says that exactly these bytes are durable under this name.
 
-        Reads `size_bytes` from the source's present position. `sha256` is the lower-case hex digest of those bytes.
+        Reads `size_bytes` from the source's present position; bytes are what was hashed and need not be again. `sha256`
+        is the lower-case hex digest of those bytes.
         `on_progress` is told the bytes handed to the network so far; what it raises ends the transfer and is passed on.
         """
 

@@ -12,15 +12,16 @@ from gateway_project.core.services.lanes import lane_pause
 from studies.dicom.spool import SpoolError
 from studies.selectors import store_open
 from uploads.envelope.errors import EnvelopeError
-from uploads.models import Transport, UploadAttempt, UploadJob
+from uploads.models import Transport, UploadAttempt, UploadJob, VaultCheck
 from uploads.ports import DELIVERY, VaultError
+from uploads.services.attempt import ACTOR
 from uploads.services.limits import lane_limits
 from uploads.services.stow_upload import StowUpload
 from uploads.services.stow_vaults import stow_client
 from uploads.services.upload import Upload
 from uploads.services.vaults import vault_client
+from uploads.services.verify import VaultVerification, checks_plan
 
-ACTOR = "process:upload"
 # Refusals that no retry mends, of whatever study: the lane waits for a person. Words where the vault's do not help.
 HARD_STOPS = {
     "unauthorized": "",
@@ -46,6 +47,25 @@ def upload_run(job: UploadJob) -> None:
         raise _fault(error) from error
     except (EnvelopeError, SpoolError) as error:
         raise JobFault(str(error), code=error.code, permanent=error.permanent) from error
+
+
+def verify_run(check: VaultCheck) -> None:
+    """Does one run of a vault's verification. Raises JobFault. A vault that was switched off is left alone."""
+    if not check.vault.enabled:
+        return
+    try:
+        VaultVerification(check, vault=vault_client(check.vault)).run()
+    except VaultError as error:
+        raise _fault(error) from error
+
+
+def verify_changed(_check: VaultCheck) -> None:
+    """Nothing is derived from a verification's own state: what it finds is written with the uploads."""
+
+
+def verify_plan(now: datetime) -> None:
+    """Lets vaults be asked for what is due."""
+    checks_plan(now)
 
 
 def _fault(error: VaultError) -> JobFault:

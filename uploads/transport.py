@@ -17,6 +17,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
 
 from uploads.ports import VaultError
 
@@ -71,7 +72,11 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
         "tls",
         "No secure connection to the vault could be made. Check its TLS settings and any proxy on the way.",
     ),
-    ((requests.exceptions.ProxyError,), "proxy-failed", "The proxy on the way to the vault does not answer."),
+    (
+        (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError),
+        "proxy-failed",
+        "The proxy on the way to the vault does not answer.",
+    ),
     ((ConnectionRefusedError,), "connection-refused", "Nothing listens at the vault's address."),
     (
         (socket.gaierror, urllib3.exceptions.NameResolutionError),
@@ -79,7 +84,11 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
         "The vault's host name cannot be resolved; check DNS.",
     ),
     (
-        (requests.exceptions.ConnectTimeout, urllib3.exceptions.NewConnectionError),
+        (
+            requests.exceptions.ConnectTimeout,
+            urllib3.exceptions.NewConnectionError,
+            urllib3.exceptions.ConnectTimeoutError,
+        ),
         "unreachable",
         "The vault cannot be reached; check network and firewall.",
     ),
@@ -227,7 +236,7 @@ class _Inflate:
         return self._stream.eof
 
 
-def answer_read(response: requests.Response, *, limit: int, deadline_seconds: float) -> bytes:
+def answer_read(response: BaseHTTPResponse, *, limit: int, deadline_seconds: float) -> bytes:
     """Returns the whole body, inflated when it is gzip, or raises: `answer-too-large` beyond `limit` bytes either way,
     `unexpected-answer` for another or a broken encoding, `timeout`, `connection-lost` when cut.
 
@@ -237,7 +246,7 @@ def answer_read(response: requests.Response, *, limit: int, deadline_seconds: fl
     inflate = _decoding(response)
     content, received = bytearray(), 0
     try:
-        while block := response.raw.read1(65536, decode_content=False):
+        while block := response.read1(65536, decode_content=False):
             received += len(block)
             content += block if inflate is None else inflate.take(block, limit + 1 - len(content))
             if max(received, len(content)) > limit:
@@ -251,7 +260,7 @@ def answer_read(response: requests.Response, *, limit: int, deadline_seconds: fl
     return bytes(content)  # urllib3 has held it to its Content-Length
 
 
-def _decoding(response: requests.Response) -> _Inflate | None:
+def _decoding(response: BaseHTTPResponse) -> _Inflate | None:
     coding = response.headers.get("Content-Encoding", "").strip().lower()
     if coding in ("", "identity"):
         return None
@@ -260,9 +269,9 @@ def _decoding(response: requests.Response) -> _Inflate | None:
     return _Inflate()
 
 
-def refusal_translate(response: requests.Response, *, deadline_seconds: float) -> VaultError:
+def refusal_translate(response: BaseHTTPResponse, *, deadline_seconds: float) -> VaultError:
     """Returns the error for an answer that is not the hoped-for one; the vault's own code wins where it gives one."""
-    status = response.status_code
+    status = response.status
     retry_after = _retry_after(response.headers.get("Retry-After", ""))
     if 300 <= status < 400:
         return VaultError(
@@ -342,7 +351,7 @@ def _lost() -> VaultError:
     )
 
 
-def _problem_code(response: requests.Response, deadline_seconds: float) -> str | None:
+def _problem_code(response: BaseHTTPResponse, deadline_seconds: float) -> str | None:
     """Returns the `code` of a problem document (RFC 9457), None when there is none that can be read."""
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/problem+json":
         return None

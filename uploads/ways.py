@@ -2,15 +2,21 @@
 
 import contextlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from typing import cast
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.auth import AuthBase
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.response import BaseHTTPResponse
 
 from uploads.ports import VaultError
-from uploads.transport import DeadlineAdapter, ca_context
+from uploads.transport import DeadlineAdapter, ca_context, failure_translate
 
 
 def session_open(
@@ -40,6 +46,70 @@ def session_open(
     for scheme in ("http://", "https://"):
         session.mount(scheme, DeadlineAdapter(timeout_seconds, ca=ca))
     return session
+
+
+@dataclass(frozen=True)
+class Way:
+    """A session's way to one server (proxy, trust, credentials), worked out once: for many requests that differ in
+    little. requests does all of it anew for each, which costs more than sending a small file.
+    """
+
+    pool: HTTPConnectionPool
+    prefix: str
+    headers: Mapping[str, str]
+
+    @contextmanager
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | Iterable[bytes | memoryview] | None,
+        headers: Mapping[str, str],
+        timeout: tuple[float, float],
+    ) -> Iterator[BaseHTTPResponse]:
+        """The answer, its body unread; `headers` has the length of a `body` that is no bytes. No redirect is followed.
+
+        Raises VaultError as `failure_translate` says. `timeout` is that of connecting and of a silence.
+        """
+        connect_seconds, read_seconds = timeout
+        try:
+            response = self.pool.urlopen(
+                method,
+                self.prefix + path,
+                body=body,  # type: ignore[arg-type]  # it also takes what is no bytes, as sockets do
+                headers={**self.headers, **headers},
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+                preload_content=False,
+                decode_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            # `from None`: the chained error holds addresses, and a proxy's may hold a password
+            raise failure_translate(error) from None
+        try:
+            yield response
+        finally:
+            response.close()  # harmless once it was read to its end: then its connection is back in the pool
+            response.release_conn()
+
+
+def way_open(session: requests.Session, address: str) -> Way:
+    """The way of a session of `session_open` to its address. Raises VaultError for a proxy that is none."""
+    try:
+        prepared = session.prepare_request(requests.Request("GET", address))
+        settings = session.merge_environment_settings(address, {}, None, None, None)
+        adapter = cast("DeadlineAdapter", session.get_adapter(address))
+        pool = adapter.get_connection_with_tls_context(
+            prepared, settings["verify"], proxies=settings["proxies"], cert=settings["cert"]
+        )
+        adapter.cert_verify(pool, prepared.url, settings["verify"], settings["cert"])
+        prefix = adapter.request_url(prepared, settings["proxies"])
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise failure_translate(error) from None
+    return Way(cast("HTTPConnectionPool", pool), prefix.rstrip("/"), dict(prepared.headers))
 
 
 def address_check(base_url: str) -> bool:

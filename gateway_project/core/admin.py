@@ -1,32 +1,36 @@
-"""Admin of lanes, alerts, the audit trail, changed options and accounts."""
+"""Admin of lanes, alerts, the audit trail, changed options, leases, API tokens and sessions."""
 
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 
-from gateway_project.core.admin_site import ReadOnlyAdmin, site
+from gateway_project.core.admin_site import ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.clock import database_now
 from gateway_project.core.models import (
     Alert,
     AlertNotice,
     AlertNoticeItem,
+    ApiToken,
     AuditEvent,
     AuditEventType,
     AuditSeal,
     ConfigOverride,
     Lane,
     Lease,
+    LoginCount,
+    RollupMark,
+    SharedMark,
+    WebSession,
 )
 from gateway_project.core.options import REGISTRY, OptionUnknownError
-from gateway_project.core.roles import ROLES, actor_of, can_administer
+from gateway_project.core.roles import actor_of
 from gateway_project.core.services.alerts import alert_acknowledge
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.lanes import lane_pause, lane_resume
+from gateway_project.core.services.tokens import token_revoke
 
 
 @admin.register(Lane, site=site)
@@ -76,6 +80,7 @@ class OpenFilter(admin.SimpleListFilter):
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ("words", "severity", "code", "count", "opened_at", "acknowledged_by", "healed_at")
     list_filter = (OpenFilter, "severity")
+    date_hierarchy = "opened_at"
     search_fields = ("key", "code", "words")
     ordering = ("-opened_at", "-pk")
     actions = ("acknowledge",)
@@ -85,6 +90,11 @@ class AlertAdmin(ReadOnlyAdmin):
         for alert in queryset:
             alert_acknowledge(alert, actor=actor_of(request.user))
         self.message_user(request, "Acknowledged. An alert stays open until it is healed.", messages.SUCCESS)
+
+
+class OutcomeFilter(ChoiceFilter):
+    title, parameter_name, field = "outcome", "outcome", "outcome"
+    values = (("success", "success"), ("failure", "failure"))
 
 
 @admin.register(AlertNotice, site=site)
@@ -105,15 +115,20 @@ class AlertNoticeItemAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEvent, site=site)
 class AuditEventAdmin(ReadOnlyAdmin):
+    """Written once, never changed: to look at. `manage.py auditverify` proves that nobody did."""
+
     list_display = ("at", "event", "outcome", "actor", "subject", "detail", "correlation_id")
-    list_filter = ("event", "outcome")
-    search_fields = ("subject", "actor", "correlation_id")
+    list_filter = ("event", OutcomeFilter)
+    search_fields = ("=subject",)
+    search_help_text = "A whole subject, such as study:12, user:3, vault:1, option:KEY or lane:NAME."
+    ordering = ("-pk",)
 
 
 @admin.register(AuditSeal, site=site)
 class AuditSealAdmin(ReadOnlyAdmin):
-    list_display = ("sequence", "event", "hash")
+    list_display = ("sequence", related("event"), "hash")
     list_select_related = ("event",)
+    search_fields = ("=hash",)
     ordering = ("-sequence",)
 
 
@@ -133,9 +148,40 @@ class ConfigOverrideAdmin(ReadOnlyAdmin):
         return "set" if secret else str(row.value)
 
 
+@admin.register(RollupMark, site=site)
+class RollupMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "counted_to", "seen_to", "total", "changed_at")
+    ordering = ("name",)
+
+
+@admin.register(ApiToken, site=site)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Tokens are made by `manage.py tokencreate`, where the secret is shown; here they are looked at and ended."""
+
+    list_display = ("name", "role", "created_by", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_filter = ("role",)
+    search_fields = ("name",)
+    exclude = ("secret_sha256",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke: the next request with it is refused, for good", permissions=["act"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            token_revoke(token, actor=actor_of(request.user), now=database_now())
+        self.message_user(request, "Revoked. A program that still needs access gets a new token.", messages.SUCCESS)
+
+
 @admin.register(Lease, site=site)
 class LeaseAdmin(ReadOnlyAdmin):
     list_display = ("name", "holder", "until")
+    search_fields = ("name", "holder")
+    ordering = ("name",)
+
+
+@admin.register(SharedMark, site=site)
+class SharedMarkAdmin(ReadOnlyAdmin):
+    list_display = ("name", "made_by", "made_at")
+    fields = ("name", "made_by", "made_at")
 
 
 @admin.register(Group, site=site)
@@ -145,58 +191,50 @@ class GroupAdmin(ReadOnlyAdmin):
     ordering = ("name",)
 
 
-@admin.register(User, site=site)
-class AccountAdmin(UserAdmin):
-    """Accounts and their roles. Only the fields named here can be set: no one makes a superuser from a form."""
+@admin.register(WebSession, site=site)
+class WebSessionAdmin(ReadOnlyAdmin):
+    """Who is logged in where. The key that lets in is never shown."""
 
-    list_display = ("username", "first_name", "last_name", "roles", "is_active", "last_login")
-    list_filter = ("is_active", "groups")
-    fieldsets = (
-        (None, {"fields": ("username", "password")}),
-        ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Roles", {"fields": ("is_active", "groups")}),
-        ("Last seen", {"fields": ("last_login", "date_joined")}),
-    )
-    readonly_fields = ("last_login", "date_joined")
-    filter_horizontal = ("groups",)
+    list_display = ("id", related("user"), "address", "browser", "begun_at", "seen_at", "expire_date")
+    list_select_related = ("user",)
+    fields = ("user", "address", "browser", "begun_at", "seen_at", "expire_date")
+    search_fields = ("=user__username", "=address")
+    ordering = ("-seen_at", "-pk")
+    actions = ("end",)
 
-    @admin.display(description="roles")
-    def roles(self, user: User) -> str:
-        return (
-            "all" if user.is_superuser else ", ".join(group.name for group in user.groups.all() if group.name in ROLES)
-        )
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebSession]:
+        """Those of somebody: the others hold nothing but a form's token."""
+        return super().get_queryset(request).filter(user__isnull=False)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+    @admin.action(description="End: whoever uses it has to log in again", permissions=["act"])
+    def end(self, request: HttpRequest, queryset: QuerySet[WebSession]) -> None:
+        mine = request.session.session_key
+        for session in queryset.exclude(session_key=mine).select_related("user"):
+            detail = {"action": "session ended by an administrator", "address": session.address}
+            subject = f"user:{session.user_id}"
+            session.delete()
+            audit_record(
+                AuditEventType.USER_AUTHENTICATION, actor=actor_of(request.user), subject=subject, detail=detail
+            )
+        self.message_user(request, "Ended. Your own session is never among them: log out instead.", messages.SUCCESS)
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return can_administer(request.user)
 
-    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return can_administer(request.user)
+@admin.register(LoginCount, site=site)
+class LoginCountAdmin(ReadOnlyAdmin):
+    list_display = ("network", "count", "blocked", "until")
+    list_filter = ("blocked",)
+    search_fields = ("=network",)
+    ordering = ("-until", "-pk")
+    actions = ("forget",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return can_administer(request.user)
-
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """A superuser's account is changed by a superuser alone: an administrator must not take it over."""
-        return can_administer(request.user) and (obj is None or not obj.is_superuser or request.user.is_superuser)
-
-    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Accounts are switched off, never deleted: the audit trail names them."""
-        return False
-
-    def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:
-        super().save_related(request, form, formsets, change)
-        user = form.instance
-        audit_record(
-            AuditEventType.CONFIGURATION,
-            actor=actor_of(request.user),
-            subject=f"user:{user.pk}",
-            detail={
-                "action": "account changed" if change else "account made",
-                "changed": sorted(form.changed_data),
-                "active": user.is_active,
-                "roles": sorted(user.groups.values_list("name", flat=True)),
-            },
-        )
+    @admin.action(description="Forget: this address may try again at once", permissions=["act"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[LoginCount]) -> None:
+        for row in queryset:
+            row.delete()
+            audit_record(
+                AuditEventType.USER_AUTHENTICATION,
+                actor=actor_of(request.user),
+                subject="login",
+                detail={"action": "failed logins of an address forgotten", "address": row.network, "failed": row.count},
+            )
+        self.message_user(request, "Forgotten.", messages.SUCCESS)

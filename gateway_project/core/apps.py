@@ -23,13 +23,17 @@ class CoreConfig(AppConfig):
     verbose_name = "Core"
 
     def ready(self) -> None:
-        from gateway_project.core import options
+        from gateway_project.core import options, secrets
         from gateway_project.core.queues import NOTICE_CLUSTER, NOTICE_QUEUE, REGISTRY, Periodic, Queue
+        from gateway_project.core.shared import Shared, shared_add
 
         options.collect()
+        shared_add(Shared("secret-key", secrets.signed_mark, secrets.signed_mark_fits, secrets.SIGNING_WORDS))
+        shared_add(Shared("settings-key", secrets.sealed_mark, secrets.sealed_mark_fits, secrets.SETTINGS_WORDS))
         REGISTRY.add_periodic(Periodic("leases", "gateway_project.core.tasks.leases_expire", lambda: 15))
         REGISTRY.add_periodic(Periodic("audit", "gateway_project.core.tasks.audit_seal", lambda: 30))
         REGISTRY.add_periodic(Periodic("logs", "gateway_project.core.tasks.logs_watch", lambda: 60))
+        REGISTRY.add_periodic(Periodic("audit-check", "gateway_project.core.tasks.audit_check", lambda: 3600))
         REGISTRY.add_periodic(Periodic("notices", "gateway_project.core.tasks.notices_write", lambda: 10))
         REGISTRY.add_queue(
             Queue(

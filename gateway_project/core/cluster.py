@@ -13,6 +13,7 @@ Before that the other workers' tasks are asked to stop: the job beside one that 
 No scheduler, and no statistics in the cache: the ticker rings, and the job rows tell what there is to see.
 """
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -110,6 +111,8 @@ class _Cluster:
     def run(self) -> int:
         logger.info("cluster started", extra={"cluster": self.name, "workers": self.workers})
         asked = clean = False
+        gc.collect()
+        gc.freeze()  # what all members share: walking through it again and again would cost them much, and copy it
         try:
             for role in (*[WORKER] * self.workers, MONITOR, PUSHER):
                 self._spawn(role)

@@ -1,10 +1,16 @@
-"""Rows that every app's work stands on: lanes, leased jobs, leader leases, alerts, the audit trail, overrides."""
+"""Rows that every app stands on: lanes, leased jobs, leader leases, alerts, the audit trail, overrides, API tokens."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils.timezone import now
+
+from gateway_project.core.roles import ROLES
 
 
 class Lane(models.Model):
@@ -34,6 +40,11 @@ class Lane(models.Model):
     @property
     def circuit_closed(self) -> bool:
         return self.open_until is None and not self.held
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a person should know how it stands: a time window that is shut is no trouble."""
+        return self.faults > 0 or self.paused or self.held
 
 
 class JobState(models.TextChoices):
@@ -88,6 +99,52 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class WebSession(AbstractBaseSession):
+    """A browser's session, named by an id of our own: its key lets in, so no page, address or log shows it.
+
+    Who, whence and since when are copies of what the session itself holds (core/sessions.py), to be listed by.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    session_key = models.CharField(max_length=40, unique=True, editable=False)
+    session_data = models.TextField(editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="web_sessions"
+    )
+    address = models.CharField(max_length=45, blank=True)
+    browser = models.CharField(max_length=60, blank=True)
+    begun_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "session"
+
+    def __str__(self) -> str:
+        return f"session {self.pk}"
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        from gateway_project.core.sessions import SessionStore
+
+        return SessionStore
+
+
+class LoginCount(models.Model):
+    """How often someone in this network has tried to prove who they are, and failed so far; forgotten after `until`.
+
+    `blocked`: the limit was passed, and nobody from there is listened to until then. One row for each network (an IPv4
+    address, an IPv6 /64), bounded in number by services/logins.py.
+    """
+
+    network = models.CharField(max_length=50, unique=True)
+    count = models.PositiveIntegerField(default=0)
+    blocked = models.BooleanField(default=False)
+    until = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.network
 
 
 class Severity(models.TextChoices):
@@ -262,6 +319,24 @@ class AuditSeal(models.Model):
         return f"{self.sequence} {self.hash[:12]}"
 
 
+class RollupMark(models.Model):
+    """How far a rollup has counted, so that nothing is counted twice or left out, whatever is killed.
+
+    `counted_to`: rows up to this id (or moment, in microseconds) are in the rollup. `seen_to`: the highest that was
+    seen the last time. Counted next is what lies between the two: with PostgreSQL a row may become visible after one of
+    a higher id, but not a whole look later. Written in the transaction that writes the rollup, under this row's lock.
+    """
+
+    name = models.CharField(max_length=40, primary_key=True)
+    counted_to = models.BigIntegerField(default=0)
+    seen_to = models.BigIntegerField(default=0)
+    total = models.BigIntegerField(default=0, help_text="How many rows were counted in all.")
+    changed_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ConfigOverride(models.Model):
     """An option that someone changed; the default stays in the code. Secrets are kept encrypted."""
 
@@ -274,6 +349,18 @@ class ConfigOverride(models.Model):
         return self.key
 
 
+class SharedMark(models.Model):
+    """By what a set of processes is known to have the same keys and store as the others on this database."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    mark = models.TextField(editable=False)
+    made_by = models.CharField(max_length=80, help_text="The set of processes that was there first.")
+    made_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ConfigVersion(models.Model):
     """One row that every process polls: its number grows with each change of an override."""
 
@@ -281,3 +368,32 @@ class ConfigVersion(models.Model):
 
     def __str__(self) -> str:
         return str(self.version)
+
+
+class ApiToken(models.Model):
+    """A program's key to the API: one role, until it expires or is revoked. The secret is shown once, when it is made.
+
+    `key` is the public part that a request names; of the secret only its SHA-256 is kept. A row is never deleted: the
+    audit trail names it as token:NAME.
+    """
+
+    name = models.CharField(max_length=64, unique=True)
+    key = models.CharField(max_length=16, unique=True, editable=False, help_text="The public part of the token.")
+    secret_sha256 = models.CharField(max_length=64, editable=False)
+    role = models.CharField(max_length=20, choices=[(role, role) for role in ROLES])
+    created_at = models.DateTimeField(default=now)
+    created_by = models.CharField(max_length=150)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.CharField(max_length=150, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="Noted once a minute at most.")
+
+    class Meta:
+        verbose_name = "API token"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def usable(self, moment: datetime) -> bool:
+        return self.revoked_at is None and self.expires_at > moment

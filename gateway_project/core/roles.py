@@ -1,7 +1,7 @@
 """Who may do what: four Django groups, read once for each request.
 
 viewer sees; operator also acts (settle now, retry, resume, acknowledge); administrator also administers; integration
-is for programs and sees no page. A superuser has every role.
+is for programs and sees no page. A superuser has every role. An API token has exactly one.
 """
 
 from typing import Any
@@ -38,5 +38,5 @@ def can_administer(user: Any) -> bool:
 
 
 def actor_of(user: Any) -> str:
-    """How the audit trail names this user."""
-    return f"user:{user.get_username()}"[:150]
+    """How the audit trail names this user, or the program that came with a token (`token:NAME`)."""
+    return str(getattr(user, "audit_actor", f"user:{user.get_username()}"))[:150]

@@ -1,6 +1,8 @@
 """Whether the database and this code belong together: nothing of ours runs on a half state, or on a newer gateway's."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.db import OperationalError, connection
 from django.db.migrations.exceptions import InconsistentMigrationHistory
@@ -10,6 +12,7 @@ from gateway_project.core.errors import GatewayError
 
 logger = logging.getLogger(__name__)
 NAMED = 3
+ADVISORY_LOCK = 0x67617465776179  # "gateway": one number for all machines
 
 
 class SchemaError(GatewayError):
@@ -29,6 +32,25 @@ def schema_check(*, migrating: bool = False) -> None:
         _check(migrating=migrating)
     except OperationalError as error:
         logger.warning("database schema not checked", extra={"exception": type(error).__name__})
+
+
+@contextmanager
+def database_alone() -> Iterator[None]:
+    """Only one machine at a time is inside; within there is no limit of time for a statement or a lock.
+
+    With SQLite the lock of the data directory has seen to that already. Whoever dies inside lets the next one in.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    try:
+        with connection.cursor() as cursor:
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+                cursor.execute(f"SET {name} = 0")
+            cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        yield
+    finally:
+        connection.close()  # gives up the lock, and the next connection has the limits again
 
 
 def _check(*, migrating: bool) -> None:

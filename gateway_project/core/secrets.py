@@ -1,4 +1,4 @@
-"""Secrets at rest: Fernet with a key file of its own, `<DATA_DIR>/keys/config.key`.
+"""Secrets at rest: Fernet with a key file of its own, `keys/config.key`.
 
 One key a line; the first encrypts, every one decrypts, so a key is changed by putting a new line on top. A secret is
 never shown back: reading for display gives "set" or "not set" (`OptionRegistry.state`).
@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.core.signing import BadSignature, Signer
 
 from gateway_project.core.errors import GatewayError
 
@@ -46,9 +47,47 @@ def secret_decrypt(token: object, *, key_path: Path | None = None) -> str:
 
 def config_key_path() -> Path:
     """Where this gateway's key file lies."""
-    from django.conf import settings
+    from gateway_project.core.machine import keys_directory
 
-    return Path(settings.DATA_DIR) / "keys" / "config.key"
+    return keys_directory() / "config.key"
+
+
+# -- that other machines have the same keys (core.shared) --------------------------------------------------------------
+
+MARK = "mark"
+SIGNING_WORDS = (
+    "This machine signs with another secret key than the others on its database: sessions and rings of one would mean "
+    "nothing to the other. Copy keys/django.key from there, or set GATEWAY_KEYS_DIR or GATEWAY_SECRET_KEY to the same."
+)
+SETTINGS_WORDS = (
+    "This machine cannot read the secrets that the others on its database have kept. Copy keys/config.key from there, "
+    "or set GATEWAY_KEYS_DIR to a directory that all of them can read."
+)
+
+
+def signed_mark() -> str:
+    """A word signed with the secret key."""
+    return Signer(salt="gateway.shared").sign(MARK)
+
+
+def signed_mark_fits(mark: str) -> bool:
+    try:
+        return Signer(salt="gateway.shared").unsign(mark) == MARK
+    except BadSignature:
+        return False
+
+
+def sealed_mark() -> str:
+    """A word encrypted with the key of the settings."""
+    return secret_encrypt(MARK)
+
+
+def sealed_mark_fits(mark: str) -> bool:
+    """Without a key here: makes none, since only the others' would do."""
+    try:
+        return secret_decrypt(mark) == MARK
+    except SecretError:
+        return False
 
 
 def _key_create(path: Path) -> None:

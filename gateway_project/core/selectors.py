@@ -6,16 +6,28 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Count, Min, Prefetch, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
 
-from gateway_project.core.models import AUDIT_SUCCESS, Alert, AlertNoticeItem, AuditEvent, AuditSeal, Lane, Severity
+from gateway_project.core.models import (
+    AUDIT_SUCCESS,
+    Alert,
+    AlertNoticeItem,
+    AuditEvent,
+    AuditSeal,
+    JobState,
+    Lane,
+    Lease,
+    RollupMark,
+    Severity,
+)
+from gateway_project.core.queues import Queue
 
 
 def rings_waiting(cluster: str) -> int:
-    """How many rings wait for a cluster, not counting those that a worker holds."""
+    """How many rings wait for a cluster, not counting those that a worker holds; raises what the broker does."""
     return int(get_broker(cluster).queue_size())
 
 
@@ -25,6 +37,8 @@ def rings_stuck(now: datetime, *, older_seconds: float) -> QuerySet[Any]:
     Handed to a worker longer ago than that (the broker then set their lock to that moment plus `retry`), or waiting for
     as long for a cluster that does not run. A ring that waits bears the moment of its making, by its maker's
     clock, which may be ahead of ours: hence the margin. What was handed out still longer ago is handed out again.
+    With Redis as the broker these are what the database carried before: Redis itself keeps no ring that was taken, and
+    of those that wait never more than the bell allows.
     """
     retry = timedelta(seconds=cast("float", settings.Q_CLUSTER["retry"]))
     older = timedelta(seconds=older_seconds)
@@ -38,15 +52,6 @@ def alerts_open() -> QuerySet[Alert]:
 
 def audit_of(subject: str) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(subject=subject).order_by("id")
-
-
-def lanes_in_trouble() -> QuerySet[Lane]:
-    return Lane.objects.filter(faults__gt=0) | Lane.objects.filter(paused=True) | Lane.objects.filter(held=True)
-
-
-def lanes_waiting(now: datetime) -> QuerySet[Lane]:
-    """Lanes outside of their time window, in no trouble otherwise."""
-    return Lane.objects.filter(waits_until__gt=now, paused=False, held=False, faults=0).order_by("pk")
 
 
 def audit_tail_of(subject: str, *, without_events: Sequence[str] = (), limit: int = 200) -> list[AuditEvent]:
@@ -176,3 +181,123 @@ def seals_before(events: Sequence[AuditEvent]) -> dict[int, str]:
     """For each of these records that is sealed, by its sequence: the hash of the link before it. One query."""
     sequences = [event.seal.sequence - 1 for event in events if hasattr(event, "seal")]
     return dict(AuditSeal.objects.filter(sequence__in=sequences).values_list("sequence", "hash"))
+
+
+def alerts_by_severity() -> dict[str, int]:
+    """How many alerts are open, for each severity that there is."""
+    rows = Alert.objects.filter(healed_at__isnull=True).order_by().values("severity").annotate(number=Count("pk"))
+    return {Severity(severity).value: 0 for severity in Severity} | {row["severity"]: row["number"] for row in rows}
+
+
+@dataclass(frozen=True)
+class AuditLag:
+    """Audit records that are not chained yet: how many, and since when the oldest of them."""
+
+    records: int
+    oldest: datetime | None
+
+
+def audit_lag() -> AuditLag:
+    """What was recorded after the last link of the chain; it is chained every half minute."""
+    last = AuditSeal.objects.order_by("-sequence").values_list("event_id", flat=True).first() or 0
+    found = AuditEvent.objects.filter(pk__gt=last).order_by().aggregate(count=Count("pk"), oldest=Min("at"))
+    return AuditLag(found["count"], found["oldest"])
+
+
+@dataclass(frozen=True)
+class LaneLine:
+    """The unfinished jobs of one queue in one lane (None: in no lane), by how they stand; and the oldest of them."""
+
+    queue: str
+    lane: Lane | None
+    waiting: int = 0
+    trying_again: int = 0
+    running: int = 0
+    parked: int = 0
+    oldest: datetime | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """What has to move: not what was given up."""
+        return self.waiting + self.trying_again + self.running
+
+
+def queue_lines(queue: Queue, lanes: Sequence[Lane]) -> list[LaneLine]:
+    """One query over an index of what is unfinished; `oldest` is of those that wait or are under way."""
+    jobs = queue.model_class()._default_manager.filter(
+        queue=queue.name, state__in=(JobState.READY, JobState.RUNNING, JobState.PARKED)
+    )
+    moving = ~Q(state=JobState.PARKED)
+    rows = (
+        jobs.order_by()
+        .values("lane_id")
+        .annotate(
+            waiting=Count("pk", filter=Q(state=JobState.READY, error_code="")),
+            trying_again=Count("pk", filter=Q(state=JobState.READY) & ~Q(error_code="")),
+            running=Count("pk", filter=Q(state=JobState.RUNNING)),
+            parked=Count("pk", filter=Q(state=JobState.PARKED)),
+            oldest=Min("created_at", filter=moving),
+        )
+    )
+    by_id: dict[int | None, Lane] = {lane.pk: lane for lane in lanes}
+    return [
+        LaneLine(
+            queue=queue.name,
+            lane=by_id.get(row["lane_id"]),
+            waiting=row["waiting"],
+            trying_again=row["trying_again"],
+            running=row["running"],
+            parked=row["parked"],
+            oldest=row["oldest"],
+        )
+        for row in rows
+    ]
+
+
+def failures_by_code(queue: Queue, limit: int = 30) -> list[tuple[str, str, int]]:
+    """State, error code and number of the jobs that were given up or try again; the most frequent first."""
+    failed = queue.model_class()._default_manager.filter(queue=queue.name, state__in=(JobState.READY, JobState.PARKED))
+    rows = failed.exclude(error_code="").order_by().values("state", "error_code").annotate(number=Count("pk"))
+    return [(row["state"], row["error_code"], row["number"]) for row in rows.order_by("-number", "error_code")[:limit]]
+
+
+def lease_held(name: str, *, now: datetime) -> bool:
+    """Whether somebody leads there now."""
+    return Lease.objects.filter(pk=name, until__gt=now).exists()
+
+
+def lanes_all() -> list[Lane]:
+    return list(Lane.objects.order_by("pk"))
+
+
+def rollup_totals() -> dict[str, int]:
+    """How many rows each rollup has counted since the beginning."""
+    return dict(RollupMark.objects.values_list("name", "total"))
+
+
+def lane_state(lane: Lane, now: datetime) -> str:
+    """What holds a lane up, the gravest first: `held`, `paused`, `resting` (after a fault), `waiting` (for its time
+    window), or nothing: `flowing`.
+    """
+    if lane.held or lane.paused:
+        return "held" if lane.held else "paused"
+    if lane.open_until is not None and lane.open_until > now:
+        return "resting"
+    if lane.waits_until is not None and lane.waits_until > now:
+        return "waiting"
+    return "flowing"
+
+
+def alerts_found(*, healed: bool | None, acknowledged: bool | None, severity: str) -> QuerySet[Alert]:
+    """The latest first; None and "" leave a question open."""
+    found = Alert.objects.order_by("-opened_at", "-pk")
+    if healed is not None:
+        found = found.filter(healed_at__isnull=not healed)
+    if acknowledged is not None:
+        found = found.filter(acknowledged_at__isnull=not acknowledged)
+    return found.filter(severity=severity) if severity else found
+
+
+def workers_running(now: datetime) -> bool:
+    """Whether a ticker leads, which each set of workers has."""
+    return Lease.objects.filter(name="ticker", until__gt=now).exists()

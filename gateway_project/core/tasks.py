@@ -14,16 +14,18 @@ from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault, JobWaitsError, LaneWaitsError, LeaseLostError, StopAskedError
 from gateway_project.core.log_files import directory_probe
 from gateway_project.core.logs import correlation_new
-from gateway_project.core.models import AlertNotice, JobState, LeasedJob
+from gateway_project.core.machine import machine_key, machine_words
+from gateway_project.core.models import AlertNotice, JobState, LeasedJob, Severity
 from gateway_project.core.processes import stopping
 from gateway_project.core.queues import REGISTRY, Queue
 from gateway_project.core.services import jobs, notices
 from gateway_project.core.services.alerts import alert_heal, alert_open
-from gateway_project.core.services.audit import audit_seal_due
+from gateway_project.core.services.audit import audit_seal_due, audit_verify_part
 from gateway_project.core.services.bell import ring
 from gateway_project.core.services.lanes import lane_wait
 
 logger = logging.getLogger(__name__)
+ALERT_AUDIT = "audit:chain"
 ALERT_LOGS = "logs"
 
 
@@ -127,13 +129,21 @@ def logs_watch(_now: datetime) -> None:
     """Opens an alert while log lines are lost, heals it when they can be written. Nothing else stops for their sake."""
     reason = directory_probe(settings.DATA_DIR / "logs")
     if not reason:
-        alert_heal(ALERT_LOGS)
+        alert_heal(machine_key(ALERT_LOGS))
         return
     words = (
         f"The log directory cannot be written to ({reason}), so log lines are lost; receiving and sending go on. "
         "Make room there, or mend its mount and rights."
     )
-    alert_open(ALERT_LOGS, code="logs-unwritable", words=words)
+    alert_open(machine_key(ALERT_LOGS), code="logs-unwritable", words=machine_words(words))
+
+
+def audit_check(now: datetime) -> None:
+    """Raises the alarm when the part of the audit trail whose turn it is was changed; only a person heals that."""
+    broken = audit_verify_part(now)
+    if broken is not None:
+        words = f"The audit trail was changed: link {broken} does not hold. Keep the database as it is; find out who."
+        alert_open(ALERT_AUDIT, code="audit-chain-broken", words=words, severity=Severity.CRITICAL)
 
 
 def notices_write(now: datetime) -> None:

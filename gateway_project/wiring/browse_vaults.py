@@ -13,14 +13,9 @@ from gateway_project.wiring.lane_words import Standing, lane_standing
 from gateway_project.wiring.words import actor_words, ago_words, count_words, size_words
 from uploads.models import Transport, UploadAttempt, UploadJob, Vault
 from uploads.selectors import (
-    AttemptPage,
-    Line,
-    attempts_page,
     deletion_allowed,
-    uploads_in_line,
-    uploads_under_way,
-    vaults_all,
 )
+from uploads.selectors.lines import AttemptPage, Line, attempts_page, uploads_in_line, uploads_under_way, vaults_all
 from uploads.services.limits import vault_parallel
 from uploads.services.pins import fingerprint_shown
 

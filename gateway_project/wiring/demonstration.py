@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from gateway_project.core.machine import database_is_shared
 from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt
 from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, private_key_write
@@ -61,11 +62,13 @@ def demonstration_prepare() -> Demonstration | None:
     an upload under way at that moment is not disturbed.
     """
     known = Vault.objects.filter(demonstration=True).select_related("lane").first()
+    places = demonstration_places()
+    if known is not None and database_is_shared() and not places.vault.exists():
+        return None  # another machine's: it runs there
     if not demonstration_wanted():
         if known is not None:
             vault_switch(known, enabled=False, actor=ACTOR)
         return None
-    places = demonstration_places()
     vault_create(places.vault, vault_id=places.vault_id, demonstration=True)
     recipient_jwk = known.recipient_jwk if known is not None else _recipient_jwk(places)
     recipient_register(places.vault, recipient_jwk)

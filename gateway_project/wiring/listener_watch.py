@@ -2,18 +2,27 @@
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from django.db import close_old_connections, connection
 from django.utils.timezone import now
 
+from gateway_project.core.machine import database_is_shared
 from gateway_project.wiring.setup import administrator_exists
 from network.dimse.acceptor import Acceptor
 from network.dimse.control import ControlServer
+from network.dimse.floods import Refusal
 from network.selectors import control_path
 from network.services.access import RefusalLog, identity_alerts_heal, limits_current, policy_current
-from network.services.endpoints import endpoints_judge, endpoints_seed, endpoints_wanted
+from network.services.endpoints import (
+    endpoints_judge,
+    endpoints_of_options,
+    endpoints_seed,
+    endpoints_wanted,
+)
 
 logger = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
@@ -30,6 +39,8 @@ class ListenerWatch:
         self._acceptor = acceptor
         self._over = threading.Event()
         self._refusals = RefusalLog()
+        self._seeded: dict[str, dict[str, object]] = {}
+        self._refused: Counter[str] = Counter()
         self._is_restricted = True
         self._thread = threading.Thread(target=self._run, name="listener watch", daemon=True)
         self._control = ControlServer(control_path(), self._answer)
@@ -50,7 +61,7 @@ class ListenerWatch:
             while not self._over.is_set():
                 self._try_look()
                 self._over.wait(WATCH_SECONDS)
-            self._refusals.write(self._acceptor.refusals.take(), now=now(), all_of_it=True)
+            self._refusals.write(self._taken(), now=now(), all_of_it=True)
         except Exception as exc:  # noqa: BLE001 - the end of the thread: nothing is left but to say so
             logger.error("refusals could not be written", extra={"exception": type(exc).__name__})  # noqa: TRY400
         finally:
@@ -69,19 +80,30 @@ class ListenerWatch:
         if self._is_restricted and administrator_exists():
             self._is_restricted = False
             logger.info("set-up is finished, listening as configured")
-        endpoints_seed()
+        options = endpoints_of_options()
+        if options != self._seeded or not database_is_shared():  # other machines may have options of their own
+            endpoints_seed()
+            self._seeded = options
         wanted = endpoints_wanted(loopback_only=self._is_restricted)
         self._acceptor.rules_set(policy=policy_current(), limits=limits_current())
         self._acceptor.endpoints_set(wanted.endpoints)
         failed = {name: str(error) for name, error in self._acceptor.endpoints_failed().items()}
         endpoints_judge(wanted, failed)
-        self._refusals.write(self._acceptor.refusals.take(), now=now())
+        self._refusals.write(self._taken(), now=now())
         identity_alerts_heal(now())
+
+    def _taken(self) -> Sequence[Refusal]:
+        """The refusals since the last look, counted by reason for whoever asks; the reasons are words of ours."""
+        taken = self._acceptor.refusals.take()
+        for refusal in taken:
+            self._refused[refusal.reason] += refusal.count
+        return taken
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         command = request.get("command")
         if command == "live":
-            return {"associations": [_row(one) for one in self._acceptor.live()]}
+            rows = [_row(one) for one in self._acceptor.live()]
+            return {"associations": rows, "totals": self._acceptor.totals(), "refused": dict(self._refused)}
         if command == "end":
             return {"found": self._acceptor.end(str(request.get("association_id", "")))}
         return {"error": "unknown command"}

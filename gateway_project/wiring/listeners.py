@@ -20,9 +20,9 @@ from network.dimse.channel import channel_open
 from network.dimse.fast_store import ServicePorts
 from network.dimse.receiver import Receiver, ReceiverConfig
 from network.handlers import StorageHandlers
-from network.models import DEFAULT, LocalAE
+from network.models import DEFAULT
 from network.services.access import limits_current, policy_current
-from network.services.endpoints import endpoint_of, endpoints_seed
+from network.services.endpoints import endpoints_seed, endpoints_wanted
 from network.services.normalized import NormalizedServices
 from network.services.query import QueryService
 from network.services.query_trail import QueryTrail
@@ -64,9 +64,9 @@ def acceptor_run() -> None:
 def _acceptor() -> Acceptor:
     """With the endpoint that the options make: without it there is no gateway. The watch adds the others."""
     endpoints_seed()
-    default = endpoint_of(LocalAE.objects.get(name=DEFAULT), loopback_only=not administrator_exists())
+    wanted = endpoints_wanted(loopback_only=not administrator_exists()).endpoints
     return Acceptor(
-        [default],
+        [endpoint for endpoint in wanted if endpoint.name == DEFAULT],
         receiver_command=receiver_command,
         receivers=option("DICOM.RECEIVERS"),
         policy=policy_current(),

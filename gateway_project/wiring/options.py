@@ -24,6 +24,38 @@ OPTIONS = (
         help="Host names beside localhost under which the pages may be asked for. Environment only.",
     ),
     Option(
+        key="WEB.TRUSTED_PROXIES",
+        kind=Kind.LIST,
+        default=(),
+        restart=True,
+        help="Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. "
+        "Environment only.",
+    ),
+    Option(
+        key="WEB.ALLOW_REMOTE",
+        kind=Kind.BOOL,
+        default=False,
+        restart=True,
+        help="Serve the pages beyond loopback although neither WEB.HTTPS nor WEB.TRUSTED_PROXIES is set: in clear, "
+        "passwords and patients too.",
+    ),
+    Option(
+        key="WEB.SESSION_HOURS",
+        kind=Kind.FLOAT,
+        default=8.0,
+        minimum=0.1,
+        maximum=168,
+        help="A login ends this long after its person last did something.",
+    ),
+    Option(
+        key="WEB.LOGIN_LIMIT",
+        kind=Kind.INT,
+        default=5,
+        minimum=1,
+        maximum=1000,
+        help="Failed logins and password changes that one address may make in 15 minutes; the next ones wait as long.",
+    ),
+    Option(
         key="VAULT_SERVER.ENABLED",
         kind=Kind.BOOL,
         default=True,

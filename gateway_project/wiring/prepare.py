@@ -1,6 +1,7 @@
 """What must be there before the gateway runs: directories, database, keys, static files, the demonstration vault."""
 
 import hashlib
+import ipaddress
 import logging
 import os
 import socket
@@ -12,13 +13,19 @@ from django.core.management import call_command
 from django.db import DatabaseError
 
 from gateway_project import __version__
+from gateway_project.core.machine import database_is_shared, machine_name
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
-from gateway_project.core.schema import schema_check
+from gateway_project.core.schema import database_alone, schema_check
+from gateway_project.core.services.alerts import alert_heal
 from gateway_project.core.services.audit import audit_record
+from gateway_project.core.shared import shared_check
 from gateway_project.wiring.demonstration import Demonstration, demonstration_prepare, demonstration_wanted
+from gateway_project.wiring.file_systems import store_locks_check
+from gateway_project.wiring.login_limit import PROXY_ALERT
 from studies.selectors import store_open
 from uploads.services.identity import identity_ensure
+from uploads.services.staging import staging_sweep
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +47,23 @@ class Service:
 def gateway_prepare() -> Demonstration | None:
     """Makes what is missing; seconds on the first start, well under one afterwards. May be killed and repeated."""
     data_directory_check()
-    database_upgrade()
+    web_reach_check()
     static_collect()
-    store_open()
-    identity_ensure()
-    places = demonstration_prepare()
-    audit_record(
-        AuditEventType.APPLICATION_ACTIVITY, actor="process:gateway", subject="gateway", detail={"action": "start"}
-    )
+    with database_alone():
+        database_upgrade()
+        store_locks_check()
+        shared_check()
+        store_open()
+        identity_ensure()
+        places = demonstration_prepare()
+        staging_sweep()
+        alert_heal(PROXY_ALERT)  # should the proxy still not be declared, the next address locked out tells of it again
+        audit_record(
+            AuditEventType.APPLICATION_ACTIVITY,
+            actor="process:gateway",
+            subject="gateway",
+            detail={"action": "start"} | ({"machine": machine_name()} if database_is_shared() else {}),
+        )
     return places
 
 
@@ -62,6 +78,21 @@ def data_directory_check() -> None:
         )
 
 
+def web_reach_check() -> None:
+    """Passwords and patients travel in clear beyond this machine only when someone has said so. Raises PrepareError."""
+    host = str(option("WEB.HOST"))
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not (local or settings.WEB_HTTPS or settings.WEB_TRUSTED_PROXIES or option("WEB.ALLOW_REMOTE")):
+        raise PrepareError(
+            f"The pages would be served in clear at {host}. For a proxy with TLS set GATEWAY_WEB__HTTPS=true and "
+            "GATEWAY_WEB__TRUSTED_PROXIES; or set GATEWAY_WEB__HOST=127.0.0.1. GATEWAY_WEB__ALLOW_REMOTE=true serves "
+            "them in clear all the same."
+        )
+
+
 def database_upgrade() -> None:
     """The database is this code's on return. Each step of an upgrade is one transaction: killed, it is done next time.
 
@@ -71,6 +102,11 @@ def database_upgrade() -> None:
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as error:
+        if database_is_shared():
+            raise PrepareError(
+                f"The database could not be brought up to date ({type(error).__name__}). Nothing of the step that "
+                "failed is kept. See that DATABASE_URL is right and its user may make tables, then start again."
+            ) from error
         raise PrepareError(
             f"The database could not be brought up to date ({type(error).__name__}). Nothing of the step that failed "
             "is kept. Make room on its disk, see that nothing else uses it, then start again."

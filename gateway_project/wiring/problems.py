@@ -4,7 +4,7 @@ import http
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
@@ -12,9 +12,11 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from gateway_project.core.logs import correlation_get
+from gateway_project.wiring.explain.catalogue import help_address
 
 logger = logging.getLogger(__name__)
 
+PROBLEM_TYPE = "application/problem+json"
 PROGRAM_PATHS = ("/api/", "/dicom-web/", "/health", "/version", "/metrics")
 
 # status: code, title, what happened and what to do
@@ -30,6 +32,11 @@ PAGES = {
         "Your account lacks the role for it. An administrator can give it to you.",
     ),
     404: ("not-found", "Nothing is here", "The address is mistyped, or what it named no longer exists."),
+    413: (
+        "body-too-large",
+        "This is more than a form may hold",
+        "A form takes 256 KiB and 500 fields at most.",
+    ),
     500: (
         "internal",
         "Something went wrong inside the gateway",
@@ -49,10 +56,21 @@ DRF_CODES = {
 }
 
 
+class Refused(exceptions.APIException):
+    """A refusal with words of ours, free of PHI: `code` is stable, `words` say what to do."""
+
+    def __init__(self, status: int, code: str, words: str) -> None:
+        super().__init__(words, code)
+        self.status_code, self.problem_code, self.words = status, code, words
+
+
 def problem(status: int, *, code: str, title: str = "", detail: str = "", **extra: Any) -> JsonResponse:
-    """One answer of `application/problem+json`. Everything given here is shown to strangers."""
+    """One answer of `application/problem+json`; `type` leads to where its code is explained.
+
+    Everything given here is shown to strangers.
+    """
     body = {
-        "type": "about:blank",
+        "type": help_address(code) or "about:blank",
         "title": title or http.HTTPStatus(status).phrase,
         "status": status,
         "code": code,
@@ -60,7 +78,7 @@ def problem(status: int, *, code: str, title: str = "", detail: str = "", **extr
         "correlation_id": correlation_get() or "",
         **extra,
     }
-    return JsonResponse(body, status=status, content_type="application/problem+json")
+    return JsonResponse(body, status=status, content_type=PROBLEM_TYPE)
 
 
 def problem_response(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
@@ -69,6 +87,8 @@ def problem_response(exc: Exception, context: dict[str, Any]) -> HttpResponse | 
         exc = exceptions.NotFound()
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
+    elif isinstance(exc, RequestDataTooBig):
+        exc = Refused(413, "body-too-large", "The body is larger than anything that is read here.")
     if isinstance(exc, DatabaseError):
         logger.error("database unavailable to a request", extra={"error": type(exc).__name__})
         return problem(503, code="database-unavailable", detail="The database does not answer. Try again shortly.")
@@ -85,6 +105,8 @@ def problem_response(exc: Exception, context: dict[str, Any]) -> HttpResponse | 
 
 
 def _api_problem(exc: exceptions.APIException) -> JsonResponse:
+    if isinstance(exc, Refused):
+        return problem(exc.status_code, code=exc.problem_code, detail=exc.words)
     if isinstance(exc, exceptions.ValidationError):
         # Codes only: the messages of a validator may quote what was sent.
         return problem(400, code="invalid", detail="Some fields are not valid.", errors=exc.get_codes())
@@ -95,7 +117,12 @@ def _api_problem(exc: exceptions.APIException) -> JsonResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400)
+    too_large = isinstance(exception, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent)
+    return _answer(request, 413 if too_large else 400)
+
+
+def body_too_large(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 413)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

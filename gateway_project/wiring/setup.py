@@ -18,15 +18,7 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.roles import ADMINISTRATOR, actor_of
 from gateway_project.core.services.audit import audit_record
-
-FORWARDING_HEADERS = (
-    "HTTP_FORWARDED",
-    "HTTP_VIA",
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_FORWARDED_HOST",
-    "HTTP_X_FORWARDED_PROTO",
-    "HTTP_X_REAL_IP",
-)
+from gateway_project.wiring.addresses import is_forwarded
 
 
 class SetupClosedError(GatewayError):
@@ -38,7 +30,7 @@ class SetupClosedError(GatewayError):
 
 def request_is_local(request: HttpRequest) -> bool:
     """True when the socket's peer is loopback and no proxy speaks for somebody else."""
-    if any(header in request.META for header in FORWARDING_HEADERS):
+    if is_forwarded(request):
         return False
     try:
         return ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
@@ -59,8 +51,12 @@ def setup_link() -> str | None:
     if administrator_exists():
         setup_token_remove()
         return None
+    return address_absolute(reverse("setup", kwargs={"token": _token_make()}))
+
+
+def address_absolute(path: str) -> str:
+    """A path of ours as a link to print on this machine."""
     scheme = "https" if settings.WEB_HTTPS else "http"
-    path = reverse("setup", kwargs={"token": _token_make()})
     return f"{scheme}://{_loopback_host()}:{option('WEB.PORT')}{path}"
 
 

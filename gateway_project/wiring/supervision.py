@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def supervisor_config(places: Demonstration | None) -> str:
     manage = f"{python} {quote(str(settings.BASE_DIR / 'manage.py'))}"
     programs = {
         "web": f"{python} -m gunicorn gateway_project.wsgi:application --bind {web_address()} "
-        "-k gthread -w 2 --threads 16 "
+        "-k gateway_project.web_worker.GuardedWorker -w 2 --threads 16 --limit-request-fields 60 "
         "--no-control-socket --max-requests 5000 --max-requests-jitter 500 --graceful-timeout 15 --log-level warning "
         f"--worker-tmp-dir {quote(str(settings.DATA_DIR / 'run'))} --limit-request-line 4094 --forwarded-allow-ips=",
         "listeners": f"{manage} runlisteners",
@@ -105,6 +106,7 @@ def supervise(places: Demonstration | None) -> int:
     configuration = settings.DATA_DIR / "run" / "supervisord.conf"
     configuration.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     configuration.write_text(supervisor_config(places))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patients and keys; children inherit it
     orphans_adopt()
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -2,9 +2,11 @@
 
 from datetime import datetime
 
+from gateway_project.core.models import WebSession
 from gateway_project.wiring import pipeline
 from gateway_project.wiring.procedure_steps import steps_watch
-from studies.services import ingress, watch
+from studies.services import arrivals, ingress, pictures, silence, watch
+from uploads.services import delivery
 
 
 def settle(now: datetime) -> None:
@@ -30,3 +32,30 @@ def spool_watch(now: datetime) -> None:
 def ingress_watch(now: datetime) -> None:
     """Tells of an ingress filter setting that cannot be used."""
     ingress.ingress_watch(now)
+
+
+def rollups(now: datetime) -> None:
+    """Counts what has arrived and what has reached a vault since the last time; who has sent is not silent."""
+    silence.silence_heal(arrivals.arrivals_count())
+    delivery.deliveries_count(now)
+
+
+def rollups_measure(now: datetime) -> None:
+    """Measures what is stored by source, and forgets what of the rollups is old."""
+    arrivals.stored_measure()
+    arrivals.arrivals_trim(now)
+
+
+def silence_watch(now: datetime) -> None:
+    """Tells of sources that are silent against their usual week."""
+    silence.silence_watch(now)
+
+
+def pictures_trim(now: datetime) -> None:
+    """Keeps the pages' pictures within their disk and age."""
+    pictures.pictures_trim()
+
+
+def sessions_clear(now: datetime) -> None:
+    """Removes sessions that let nobody in any more."""
+    WebSession.objects.filter(expire_date__lt=now).delete()

@@ -11,13 +11,15 @@ from gateway_project.wiring.browse_steps import step_entries, steps_ahead, steps
 from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import actor_words, clock_words, count_words, duration_words, size_words
 from network.models import ProcedureStep
-from studies.models import Study, StudyRevision
-from studies.selectors import quiet_words, study_arrivals
+from studies.models import QuarantinedObject, Study, StudyRevision
+from studies.selectors import quiet_words, study_accepted, study_arrivals
 from uploads.models import Transport, UploadAttempt, UploadJob
 
 SAME_BURST = timedelta(minutes=2)
 # Told better by the rows themselves.
 TOLD_ELSEWHERE = ("settled", "dispatched", "uploaded")
+# Arrivals are told by the rows; who looked at the pictures stands in the audit trail.
+TOLD_BY_OTHERS = (AuditEventType.INSTANCES_TRANSFERRED, AuditEventType.INSTANCES_ACCESSED)
 SETTLED_BECAUSE = {
     "quiet": "nothing more had arrived for long enough",
     "open-too-long": "it had been open for the longest time allowed",
@@ -47,13 +49,14 @@ def study_timeline(
     *,
     steps: Sequence[ProcedureStep] = (),
 ) -> list[Entry]:
-    """Oldest first, and after it what is to come. Three queries, whatever the study's size."""
+    """Oldest first, and after it what is to come. Four queries, whatever the study's size."""
     entries = [_arrived(burst) for burst in _bursts(study_arrivals(study.pk))]
     entries += [_settled(revision) for revision in study.revisions.order_by("number")]
     entries += step_entries(steps)
     for job in uploads:
         entries += _upload_entries(job, several=len(uploads) > 1)
-    entries += _audited(audit_tail_of(f"study:{study.pk}", without_events=(AuditEventType.INSTANCES_TRANSFERRED,)))
+    entries += [_accepted(found) for found in study_accepted(study.pk)]
+    entries += _audited(audit_tail_of(f"study:{study.pk}", without_events=TOLD_BY_OTHERS))
     entries.sort(key=lambda entry: entry.at or now)
     return entries + steps_ahead(steps) + _ahead(study, uploads, settles_at, now, steps)
 
@@ -88,6 +91,12 @@ def _arrived(burst: _Burst) -> Entry:
             detail = f"{detail}, {size_words(burst.size / lasted)}/s"
     source = f" from {burst.source}" if burst.source else ""
     return Entry(burst.first, "receiving", "past", f"{count_words(burst.count, 'object')} received{source}", detail)
+
+
+def _accepted(found: QuarantinedObject) -> Entry:
+    """Refused when it came, and taken in all the same."""
+    title = "Object taken in from the quarantine"
+    return Entry(found.decided_at, "hand", "warn", title, found.reason, actor=actor_words(found.decided_by))
 
 
 def _settled(revision: StudyRevision) -> Entry:

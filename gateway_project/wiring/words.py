@@ -77,6 +77,8 @@ def uid_short(uid: str, *, head: int = 11, tail: int = 9) -> str:
 
 
 def actor_words(actor: str) -> str:
-    """The person behind an audit actor; empty for our own processes."""
+    """The person, device or program behind an audit actor; empty for our own processes."""
     kind, _colon, name = actor.partition(":")
+    if kind == "token":
+        return f"{name} (API token)"
     return name if kind in ("user", "ae") else ""

@@ -86,6 +86,10 @@ class Acceptor:
         """Every open connection, oldest first; a copy."""
         return self._live.rows()
 
+    def totals(self) -> dict[str, int]:
+        """Connections taken and associations accepted since this process began."""
+        return {"connections": self._live.connections_total, "associations": self._live.associations_total}
+
     def endpoints_failed(self) -> dict[str, ListenError]:
         """By name, the endpoints that could not be listened on when they were last set."""
         return dict(self._listeners.failed)

@@ -41,7 +41,10 @@ class LiveAssociation:
 
 
 class LiveTable:
-    """Every open connection, and the counts that limits need at no more than a look. Any thread."""
+    """Every open connection, and the counts that limits need at no more than a look. Any thread.
+
+    `connections_total`, `associations_total`: how many there have been since this process began.
+    """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -51,6 +54,8 @@ class LiveTable:
         self._addresses: Counter[str] = Counter()
         self._load: Counter[int] = Counter()
         self._admitted: Counter[str] = Counter()
+        self.connections_total = 0
+        self.associations_total = 0
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -93,6 +98,7 @@ class LiveTable:
             self._marks[row.connection] = (self._monotonic(), 0)
             self._addresses[row.address] += 1
             self._load[row.receiver] += 1
+            self.connections_total += 1
 
     def admit(self, connection: int) -> None:
         """It counts as an association from now on."""
@@ -101,6 +107,7 @@ class LiveTable:
             if row is not None and not row.admitted:
                 self._rows[connection] = replace(row, admitted=True)
                 self._admitted[row.address] += 1
+                self.associations_total += 1
 
     def over(self, connection: int) -> None:
         """The association has ended, though its connection lingers: its place is free."""

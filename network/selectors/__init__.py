@@ -15,10 +15,15 @@ from network.models import AssociationRecord, LocalAE
 
 @dataclass(frozen=True)
 class LiveList:
-    """The connections that are open now, oldest first; `running` is False when no listener answers."""
+    """The connections that are open now, oldest first; `running` is False when no listener answers.
+
+    `totals` (connections, associations) and `refused` (by reason) count since the listeners began.
+    """
 
     running: bool
     associations: list[LiveAssociation] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 def associations_latest(limit: int = 30) -> QuerySet[AssociationRecord]:
@@ -76,7 +81,12 @@ def associations_live() -> LiveList:
         answer = control_call(control_path(), {"command": "live"})
     except ControlError:
         return LiveList(running=False)
-    return LiveList(running=True, associations=[_live(row) for row in answer["associations"]])
+    return LiveList(
+        running=True,
+        associations=[_live(row) for row in answer["associations"]],
+        totals=answer.get("totals", {}),
+        refused=answer.get("refused", {}),
+    )
 
 
 def control_path() -> Path:

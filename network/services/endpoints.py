@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
+from gateway_project.core.machine import machine_key, machine_words
 from gateway_project.core.models import Alert, AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt, secret_encrypt
@@ -28,13 +29,12 @@ class Wanted:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-def endpoints_seed() -> None:
-    """Makes the rows `default` and `default-tls` what the options DICOM.* say; writes only what differs."""
+def endpoints_of_options() -> dict[str, dict[str, object]]:
+    """What the options DICOM.* of this machine say of the rows `default` and `default-tls`."""
     common = {"ae_title": option("DICOM.AE_TITLE"), "host": option("DICOM.HOST"), "enabled": True}
-    _seed(DEFAULT, {**common, "port": option("DICOM.PORT"), "tls": False})
+    plain = {**common, "port": option("DICOM.PORT"), "tls": False}
     if not option("DICOM.TLS_CERTIFICATE"):
-        LocalAE.objects.filter(name=DEFAULT_TLS).delete()
-        return
+        return {DEFAULT: plain}
     tls = {
         "port": option("DICOM.TLS_PORT"),
         "tls": True,
@@ -44,7 +44,20 @@ def endpoints_seed() -> None:
         "client_certificates": option("DICOM.TLS_CLIENT_CERTIFICATES"),
         "client_ca": option("DICOM.TLS_CLIENT_CA"),
     }
-    _seed(DEFAULT_TLS, common | tls)
+    return {DEFAULT: plain, DEFAULT_TLS: common | tls}
+
+
+def endpoints_seed() -> None:
+    """Makes the rows `default` and `default-tls` what the options DICOM.* say; writes only what differs.
+
+    Of several machines with different options the one that started or changed last is what the rows show; each listens
+    where its own options say.
+    """
+    wanted = endpoints_of_options()
+    for name, values in wanted.items():
+        _seed(name, values)
+    if DEFAULT_TLS not in wanted:
+        LocalAE.objects.filter(name=DEFAULT_TLS).delete()
 
 
 def _seed(name: str, values: dict[str, object]) -> None:
@@ -62,7 +75,10 @@ def endpoints_wanted(*, loopback_only: bool = False) -> Wanted:
     wanted = Wanted()
     places: dict[tuple[str, int], str] = {}
     # The rows that options make come first: they keep their port when another claims it.
+    own = endpoints_of_options()
     for row in sorted(local_aes_enabled(), key=lambda one: (not one.is_locked, one.pk)):
+        for name, value in own.get(row.name, {}).items():
+            setattr(row, name, value)
         try:
             endpoint = endpoint_of(row, loopback_only=loopback_only)
         except (ConfigurationError, SecretError) as error:
@@ -139,16 +155,17 @@ def endpoint_delete(row: LocalAE, *, actor: str) -> None:
             detail={"action": "endpoint removed", "name": row.name},
         )
         row.delete()
-    alert_heal(f"{ALERT}{row.name}")
+    alert_heal(machine_key(f"{ALERT}{row.name}"))  # other machines' heal when they look, within seconds
 
 
 def endpoints_judge(wanted: Wanted, failed: dict[str, str]) -> None:
     """Sees to it that there is an open alert for each endpoint that does not listen, and for no other."""
     faults = failed | wanted.faults
-    open_keys = Alert.objects.filter(key__startswith=ALERT, healed_at__isnull=True).values_list("key", flat=True)
-    told = {key.removeprefix(ALERT) for key in open_keys}
+    end = machine_key("")
+    opened = Alert.objects.filter(key__startswith=ALERT, key__endswith=end, healed_at__isnull=True)
+    told = {key.removeprefix(ALERT).removesuffix(end) for key in opened.values_list("key", flat=True)}
     for name in set(faults) - told:
-        words = f"Endpoint {name} does not listen. {faults[name]}"
-        alert_open(f"{ALERT}{name}", code="endpoint-down", words=words)
+        words = machine_words(f"Endpoint {name} does not listen. {faults[name]}")
+        alert_open(machine_key(f"{ALERT}{name}"), code="endpoint-down", words=words)
     for name in told - set(faults):
-        alert_heal(f"{ALERT}{name}")
+        alert_heal(machine_key(f"{ALERT}{name}"))

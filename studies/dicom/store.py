@@ -3,6 +3,7 @@
     <root>/incoming/<owner>/lock                                   see recovery.py
     <root>/incoming/<owner>/<batch>/<instance key>.slot|.dcm       see spool.py
     <root>/objects/<study key>/<series key>/<instance key>.dcm     indexed objects
+    <root>/store.name                                              one name for all machines: stores.py
     <root>/quarantine/<sha256>.bin                                 refused objects, one of each content
 
 Directories are 0700 and files 0600, whatever the umask. All lies on one file system, because an object gets its
@@ -47,6 +48,7 @@ _OBJECT_NAME = re.compile(rf"objects/{KEY}/{KEY}/{KEY}\.dcm")
 _QUARANTINE_NAME = re.compile(r"quarantine/[0-9a-f]{64}\.bin")
 _INCOMING_NAME = re.compile(rf"incoming/{OWNER}/{BATCH}/{KEY}\.(?:slot|dcm)")
 
+_STORE_NAME = "store.name"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 _CHUNK_BYTES = 1 << 20
 _PLACE_TRIES = 16
@@ -120,6 +122,32 @@ class Store:
         except OSError as exc:
             raise spool_error(exc, step="reading the free space") from exc
         return usage.f_bavail * usage.f_frsize
+
+    def name(self) -> str:
+        """The store's own random name, given once and kept in it; two machines with the same name have one store."""
+        path = f"{self._root}/{_STORE_NAME}"
+        try:
+            if not os.path.lexists(path):
+                self._name_make(path)
+            with open_regular(path) as stream:
+                found = stream.read(64).decode("ascii", "replace")
+        except OSError as exc:
+            raise spool_error(exc, step="reading the store's name") from exc
+        if _KEY.fullmatch(found) is None:
+            raise SpoolError("spool-io", f"the file {_STORE_NAME} in the store is damaged")
+        return found
+
+    def _name_make(self, path: str) -> None:
+        part = f"{path}.{secrets.token_hex(8)}"
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, secrets.token_hex(16).encode())
+            os.fsync(fd)
+            linked_first(part, path)
+        finally:
+            os.close(fd)
+            os.unlink(part)
+        fsync_directory(self._root)
 
     # Names
 

@@ -36,6 +36,7 @@ def _audited(policy: SourcePolicy, action: str, actor: str) -> None:
             "strictness": str(policy.strictness),
             "quiet_seconds": policy.quiet_seconds,
             "max_open_seconds": policy.max_open_seconds,
+            "silence_watched": policy.silence_watched,
         },
     )
     transaction.on_commit(source_policies_forget)

@@ -72,7 +72,7 @@ def quarantine_take(
         row.save()
         audit_record(
             AuditEventType.DATA_IMPORT,
-            actor=f"ae:{origin.source_ae_title[:16]}",
+            actor=f"ae:{_printable(origin.source_ae_title[:16])}",
             subject=f"quarantine:{row.pk}",
             detail={"code": code, "bytes": size_bytes, "kept": row.kept},
             outcome="refused",
@@ -123,11 +123,11 @@ def _row(
         "code": code,
         "reason": reason[:400],
         "kept": False,
-        "source_ae_title": origin.source_ae_title[:16],
-        "receiving_ae_title": origin.receiving_ae_title[:16],
+        "source_ae_title": _printable(origin.source_ae_title[:16]),
+        "receiving_ae_title": _printable(origin.receiving_ae_title[:16]),
         "peer_address": origin.peer_address[:64],
-        "transfer_syntax_uid": origin.transfer_syntax_uid[:64],
-        "sop_class_uid": origin.sop_class_uid[:64],
+        "transfer_syntax_uid": _printable(origin.transfer_syntax_uid[:64]),
+        "sop_class_uid": _printable(origin.sop_class_uid[:64]),
         "first_at": moment,
         "latest_at": moment,
     }
@@ -137,6 +137,11 @@ def _row(
         if row.state == QuarantineState.DISCARDED:
             row.state, row.decided_by, row.decided_at = QuarantineState.OPEN, "", None
     return row
+
+
+def _printable(text: str) -> str:
+    """What was refused may say anything, NUL too, which PostgreSQL takes in no text: "?" stands for such characters."""
+    return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "?" for c in text)
 
 
 def _keep(store: Store, path: Path, row: QuarantinedObject) -> bool:

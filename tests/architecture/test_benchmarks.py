@@ -46,7 +46,9 @@ ROW = "40 associations in a row (echo or one small object), 10 silent connection
 MEASURE = r"[\d.e-]+ s \(n=1\), [\d.e-]+ ms each, [\d.e+-]+ MB/s"
 WAIT = r"p50 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms \(n=%s\)"
 GROWTH = r"[\d.]+ s, [\d.]+ MB/s; memory at most (\w+ \+[\d.]+(, )?){6} MiB"
+PROCESSOR = r"[\d.]+ ms(, gateway [\d.]+, vault [\d.]+)?"
 HELD = r"resident [\d.]+ > [\d.]+ > [\d.]+ MiB, descriptors (\d+ > ){2}\d+ \(start, middle, end\)"
+PAGES = r"\d+ addresses, \d+ over; slowest p95 \d+ ms \(/[^)]*\), most queries \d+ \(/[^)]*\)"
 TIMED = [
     ("send 8 x 526 kB CT", "DCMTK storescu"),
     ("send 20 x 8 kB small", "DCMTK storescu"),
@@ -80,9 +82,12 @@ IN_WORDS = {
     (ANSWER, "DCMTK storescp --fork"): WAIT % 8,
     ("receive one object of 8 MB (16 frames)", "-"): GROWTH,
     ("upload one object of 8 MB (16 frames), vault included", "-"): GROWTH,
+    ("processor time of each CT uploaded", "primitives"): PROCESSOR,
+    ("processor time of each small uploaded", "primitives"): PROCESSOR,
     (f"{ROW}: one's whole time", "-"): WAIT % 40,
     (f"{ROW}: acceptor", "-"): HELD,
     (f"{ROW}: receiver", "-"): HELD,
+    ("pages and endpoints, 10 studies, 1,000 instances, SQLite", "-"): PAGES,
 }
 
 

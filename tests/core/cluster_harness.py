@@ -17,6 +17,9 @@ import psutil
 import pysqlite3
 import pytest
 
+from gateway_project.core.redis_broker import KEY
+from tests.servers.redis_server import RedisServer
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 40.0
 Found = TypeVar("Found")
@@ -34,7 +37,7 @@ def eventually(look: Callable[[], Found], *, seconds: float = PATIENCE_SECONDS) 
 
 def environment(directory: Path) -> dict[str, str]:
     return {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "Q_CLUSTER", "COV_"))},
+        **{k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "Q_CLUSTER", "COV_", "REDIS_URL"))},
         "DJANGO_SETTINGS_MODULE": "tests.core.cluster_project.settings",
         "CLUSTER_PROJECT_DIR": str(directory),
         "PYTHONPATH": str(ROOT),
@@ -63,6 +66,7 @@ class Project:
     directory: Path
     template: Template
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    redis: RedisServer | None = None
 
     def __post_init__(self) -> None:
         shutil.copy(self.template.database, self.directory / "db.sqlite3")
@@ -73,7 +77,7 @@ class Project:
         with (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(
                 program,
-                env=environment(self.directory) | extra,
+                env=environment(self.directory) | ({"REDIS_URL": self.redis.url} if self.redis else {}) | extra,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -83,6 +87,9 @@ class Project:
         return process
 
     def ring(self, name: str, *, cluster: str = "control") -> None:
+        if self.redis is not None:
+            self.redis.client.rpush(KEY.format(cluster=cluster), self.template.payloads[name])
+            return
         row = (cluster, self.template.payloads[name], datetime.now(UTC).replace(tzinfo=None).isoformat(" "))
         connection = pysqlite3.connect(self.directory / "db.sqlite3", timeout=20)
         with connection:
@@ -95,6 +102,11 @@ class Project:
             return connection.execute(query).fetchall()
         finally:
             connection.close()
+
+    def rings_waiting(self, cluster: str = "control") -> int:
+        """Over Redis."""
+        assert self.redis is not None
+        return int(self.redis.client.llen(KEY.format(cluster=cluster)))
 
     def rings_taken(self) -> int:
         """How many rings a cluster has taken from the broker and not yet acknowledged."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import redis
 from django.db import transaction
 from django_q.models import OrmQ
 
@@ -63,6 +64,27 @@ def test_failing_broker_is_swallowed_and_the_work_stands(
     lines = [record for record in caplog.records if record.message == "ring failed"]
     assert [line.error for line in lines] == ["ConnectionError"] * 2  # type: ignore[attr-defined]
     assert "secret" not in caplog.text
+
+
+def test_redis_that_is_away_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever commits next must not wait for its time-out again; the ticker rings as soon as it is back."""
+    monkeypatch.setattr(bell._Bell, "deaf_until", 0.0)
+
+    def fail(*_args: object, **_more: object) -> None:
+        raise redis.TimeoutError("redis://:secret@host")
+
+    monkeypatch.setattr(bell, "async_task", fail)
+    for _ in range(3):
+        bell.ring("test")
+    lines = [record for record in caplog.records if record.message == "ring failed"]
+    assert [line.error for line in lines] == ["TimeoutError"]  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    monkeypatch.setitem(REGISTRY.queues, "test", QUEUE)
+    monkeypatch.setattr(bell._Bell, "deaf_until", bell.time.monotonic() - 1)
+    bell.ring("test")
+    assert len(rung()) == 1
 
 
 def test_periodics_that_are_due_share_one_ring() -> None:

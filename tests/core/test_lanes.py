@@ -4,7 +4,6 @@ import pytest
 
 from gateway_project.core.backoff import CIRCUIT_SCHEDULE
 from gateway_project.core.models import Alert, AuditEvent, Lane
-from gateway_project.core.selectors import lanes_in_trouble
 from gateway_project.core.services.lanes import lane_ensure, lane_fault, lane_healed, lane_pause, lane_resume
 from tests.core.job_rows import NOW, after, lane_row
 
@@ -43,12 +42,13 @@ def test_wait_that_the_peer_asked_for_is_kept_whatever_comes_after() -> None:
 def test_success_closes_the_circuit_and_heals_the_alert() -> None:
     lane = lane_row()
     fault(lane)
-    assert lane in lanes_in_trouble()
+    lane.refresh_from_db()
+    assert lane.in_trouble
     lane_healed(lane.pk, now=after(9))
     lane.refresh_from_db()
     assert (lane.faults, lane.open_until, lane.fault_code, lane.circuit_closed) == (0, None, "", True)
     assert Alert.objects.get().healed_at is not None
-    assert not lanes_in_trouble().exists()
+    assert not lane.in_trouble
     assert fault(lane, 10) == 15
 
 

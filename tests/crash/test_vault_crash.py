@@ -6,8 +6,6 @@ import http.client
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,34 +15,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from uploads.envelope.keys import jwk_from_key, key_generate
+from tests.uploads.reference_vault import TOKEN, vault_directory, vault_served
 from uploads.vault.layout import stored_files, upload_directory, upload_ids
-from uploads.vault.registry import gateway_register, vault_create
 from uploads.vault.usage import Usage
-
-TOKEN = "token-of-gateway-01"
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    vault_create(tmp_path / "vault", vault_id="vault-01", demonstration=True)
-    gateway_register(tmp_path / "vault", gateway_id="gateway-01", token=TOKEN, jwk=jwk_from_key(key_generate()))
-    return tmp_path / "vault"
+    return vault_directory(tmp_path / "vault")
 
 
 @contextmanager
 def _served(directory: Path) -> Iterator[tuple[psutil.Process, int]]:
-    command = [sys.executable, "-m", "uploads.vault", "serve", "--directory", str(directory), "--port", "0"]
-    command += ["--vault-id", "vault-01", "--demonstration"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    ) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            yield psutil.Process(process.pid), int(line.rpartition(":")[2])
-        finally:
-            process.terminate()
-            process.wait(timeout=25)
+    with vault_served(directory) as (process, port):
+        yield psutil.Process(process.pid), port
 
 
 def _put_until_cut(port: int, acknowledged: dict[tuple[str, str], bytes], on_answer: Callable[[], None]) -> None:
@@ -113,7 +97,8 @@ def _answers(port: int) -> bool:
 
 
 def _stored_bytes(directory: Path) -> int:
-    uploads = [upload_directory(directory, upload_id) for upload_id in upload_ids(directory)]
+    found = [upload_directory(directory, upload_id) for upload_id in upload_ids(directory)]
+    uploads = [upload for upload in found if (upload / "files").exists()]  # else killed while it was being begun
     return sum(file.size_bytes for upload in uploads for file in stored_files(upload))
 
 

@@ -11,7 +11,7 @@ from benchmarks.finder import cancel, identifier, request
 from benchmarks.peers import BenchmarkError
 from tests.flow.query_wire import listening, raw
 from tests.gateway_harness import Gateway
-from tests.network.query_house import encoded, question
+from tests.network.identifiers import encoded, question
 
 pytestmark = [pytest.mark.timeout(120)]
 STUDY = ("CS", "STUDY")

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from gateway_project.core import mounts
+from gateway_project.core.machine import machine_key
 from gateway_project.core.models import Alert
 from gateway_project.core.mounts import remote_file_system
-from gateway_project.wiring.file_systems import file_systems_judge
+from gateway_project.wiring import file_systems
+from gateway_project.wiring.file_systems import file_systems_judge, store_locks_check
+from gateway_project.wiring.locks import LocksRefusedError
 from network.dimse import statuses
 from studies.dicom.spool import Intake, SpoolError, Store
 from studies.services.receive import ReceiveError
@@ -53,6 +56,23 @@ def test_s15_network_file_system_is_told_by_the_table_of_mounts(path: str, kind:
     assert remote_file_system(Path(path), TABLE) == kind
 
 
+@pytest.mark.parametrize("option", ["nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock"])
+def test_s15_locks_that_other_machines_do_not_see_are_refused_where_there_may_be_others(
+    tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    settings.DATA_DIR = tmp_path / "data"
+    table = tmp_path / "mounts"
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    table.write_text(f"/dev/sda1 / ext4 rw 0 0\nnas:/export {tmp_path} nfs4 rw,{option},vers=4.2 0 0\n")
+    monkeypatch.setattr(file_systems, "database_is_shared", lambda: False)
+    store_locks_check()
+    monkeypatch.setattr(file_systems, "database_is_shared", lambda: True)
+    with pytest.raises(LocksRefusedError, match=option):
+        store_locks_check()
+    table.write_text(f"/dev/sda1 / ext4 rw 0 0\nnas:/export {tmp_path} nfs4 rw,local_lock=none,vers=4.2 0 0\n")
+    store_locks_check()
+
+
 @pytest.mark.django_db
 def test_s15_warned_of_once_at_the_start_and_healed_after_the_move(
     tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -64,7 +84,7 @@ def test_s15_warned_of_once_at_the_start_and_healed_after_the_move(
     for _start in range(3):
         assert "data directory (nfs4) and the object store (nfs4)" in file_systems_judge()
     alert = Alert.objects.get(healed_at=None)
-    assert (alert.key, alert.code) == ("file-system", "file-system-remote")
+    assert (alert.key, alert.code) == (machine_key("file-system"), "file-system-remote")
     assert [record.message for record in caplog.records].count("state lies on a network file system") == 1
     table.write_text("/dev/sda1 / ext4 rw 0 0\n")
     assert file_systems_judge() == ""

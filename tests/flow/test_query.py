@@ -12,7 +12,7 @@ from benchmarks.finder import cancel, request
 from tests.dicom_samples import study_files
 from tests.flow.query_wire import PEERS, asked, association, listening, queries, raw
 from tests.gateway_harness import Gateway, wait_until
-from tests.network.query_house import encoded, question
+from tests.network.identifiers import encoded, question
 
 pytestmark = [pytest.mark.timeout(120)]
 STUDIES = 40
@@ -49,8 +49,9 @@ def findscu(gateway: Gateway, *keys: str, model: str = "-S", calling: str = "WS"
     done = subprocess.run(
         [*command, "127.0.0.1", str(gateway.dimse_port)], capture_output=True, text=True, timeout=60, check=False
     )
-    answers = re.split(r"I: Find Response: \d+ ", done.stderr)[1:]
-    (final,) = re.findall(r"Received Final Find Response \((.*)\)", done.stderr)
+    printed = done.stderr.replace("\0", "")  # the padding of UIDs
+    answers = re.split(r"I: Find Response: \d+ ", printed)[1:]
+    (final,) = re.findall(r"Received Final Find Response \((.*)\)", printed)
     return answers, final
 
 

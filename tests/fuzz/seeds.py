@@ -14,7 +14,7 @@ from studies.dicom.part10 import file_meta_read
 from tests.dicom_samples import bundled_root
 from tests.fuzz.promises import DEFLATE_FIRST, DEFLATED, EXPLICIT, SYNTAXES
 from tests.network.dimse_fixtures import associate_request, data_pdu, item, pdu, store_command
-from tests.network.query_house import encoded, question
+from tests.network.identifiers import encoded, question
 
 SEED_BYTES = 16_384
 LONGEST_DECLARED = 0x7F

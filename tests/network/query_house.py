@@ -2,13 +2,9 @@
 
 import datetime as dt
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 
 from gateway_project.core.folding import name_fold
 from network.dimse.ports import Peer
@@ -18,6 +14,7 @@ from network.dimse.rights import Rights
 from network.services.query import QueryService
 from network.services.query_trail import Asked
 from studies.models import Instance, Series, Study
+from tests.network.identifiers import decoded, encoded, question
 
 PEER = Peer("assoc-1", "WS", "GATEWAY", "10.0.0.7", 50000, tls=False, rights=Rights(query=True))
 REQUEST = ("sop_class_uid", "peer", "relational", "combined", "fuzzy")
@@ -64,27 +61,6 @@ class House:
         }
         asked = question(level, **{keyword: None} | keys)
         return sorted(str(answer[keyword].value) for answer in self.ask(asked, **request))
-
-
-def question(level: str, **keys: Any) -> Dataset:
-    found = Dataset()
-    found.QueryRetrieveLevel = level
-    for keyword, value in keys.items():
-        setattr(found, keyword, value)
-    return found
-
-
-def encoded(identifier: Dataset, *, explicit: bool = True) -> bytes:
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, not explicit
-    write_dataset(stream, identifier, identifier.get("SpecificCharacterSet", "ISO_IR 6") or "ISO_IR 6")
-    return stream.getvalue()
-
-
-def decoded(answer: bytes, *, explicit: bool = True) -> Dataset:
-    read = read_dataset(BytesIO(answer), is_implicit_VR=not explicit, is_little_endian=True)
-    read.decode()
-    return read
 
 
 def peer_with(**rights: Any) -> Peer:

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from gateway_project.core.machine import machine_key
 from gateway_project.core.models import Alert, AuditEvent
 from network.dimse.access import KnownPeer, networks_parse
 from network.dimse.control import ControlServer
@@ -175,9 +176,8 @@ def test_endpoint_with_bad_files_or_a_taken_place_is_left_out_and_told(tmp_path:
     assert set(wanted.faults) == {"broken", "double"}
     endpoints_judge(wanted, {"third": "Another program listens there."})
     endpoints_judge(wanted, {"third": "Another program listens there."})
-    assert set(Alert.objects.values_list("key", "count")) == {
-        ("endpoint:broken", 1), ("endpoint:double", 1), ("endpoint:third", 1)
-    }  # fmt: skip
+    keys = {machine_key(f"endpoint:{name}") for name in ("broken", "double", "third")}
+    assert set(Alert.objects.values_list("key", "count")) == {(key, 1) for key in keys}
     endpoints_judge(Wanted(), {})
     assert not Alert.objects.filter(healed_at__isnull=True).exists()
 

@@ -62,3 +62,15 @@ def test_rate_is_of_the_last_seconds_and_falls_to_nothing():
     assert table.find("y") is None
     clock.now += 5
     assert table.rows()[0].bytes_per_second == 0
+
+
+def test_totals_only_grow():
+    table = LiveTable()
+    for number in (1, 2, 3):
+        table.add(row(number))
+    for number in (1, 1, 2):
+        table.admit(number)
+    table.over(1)
+    table.remove(1)
+    table.remove_of(0)
+    assert (table.connections_total, table.associations_total, len(table)) == (3, 2, 0)

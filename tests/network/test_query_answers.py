@@ -14,18 +14,8 @@ from network.dimse.query.question import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from network.dimse.rights import Visible, conditions_parse
 from network.selectors.query import deadline
 from studies.models import Instance, Study, StudyState
-from tests.network.query_house import (
-    CT_CLASS,
-    MR_CLASS,
-    PEER,
-    House,
-    add_instance,
-    add_series,
-    add_study,
-    encoded,
-    peer_with,
-    question,
-)
+from tests.network.identifiers import encoded, question
+from tests.network.query_house import CT_CLASS, MR_CLASS, PEER, House, add_instance, add_series, add_study, peer_with
 
 pytestmark = pytest.mark.django_db
 

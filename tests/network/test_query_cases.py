@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 
 from network.dimse.query.errors import QueryError
 from network.dimse.query.question import PATIENT_ROOT_FIND, PATIENT_STUDY_ONLY_FIND
-from tests.network.query_house import House, add_series, add_study, question
+from tests.network.identifiers import question
+from tests.network.query_house import House, add_series, add_study
 
 pytestmark = pytest.mark.django_db
 

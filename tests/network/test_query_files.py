@@ -18,7 +18,8 @@ from pydicom.uid import (
 from network.dimse.query.errors import QueryError
 from network.selectors import query_files
 from studies.models import Instance
-from tests.network.query_house import CT_CLASS, House, add_study, question
+from tests.network.identifiers import question
+from tests.network.query_house import CT_CLASS, House, add_study
 
 pytestmark = pytest.mark.django_db
 KEYS = {"StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.1.1", "SOPInstanceUID": ""}

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from studies.models import Study
-from tests.network.query_house import House, add_series, add_study, question
+from tests.network.identifiers import question
+from tests.network.query_house import House, add_series, add_study
 
 pytestmark = pytest.mark.django_db
 

@@ -28,7 +28,7 @@ from network.dimse.query.matching import (
 from network.dimse.query.question import STUDY_ROOT_FIND, question_read
 from network.dimse.query.text import answer_charset, codecs_of, text_decode, text_encode
 from network.dimse.query.times import date_match, moment_match, time_match
-from tests.network.query_house import decoded, encoded, question
+from tests.network.identifiers import decoded, encoded, question
 
 PLAIN = st.text(st.sampled_from("abcAB^= .%_\\?é山"), max_size=12)
 GLOB = st.text(st.sampled_from("abAB*?^%_."), max_size=10)

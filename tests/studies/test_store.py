@@ -16,6 +16,16 @@ SHA = hashlib.sha256(b"refused").hexdigest()
 PROJECT = Path(__file__).parents[2]
 
 
+def test_name_of_the_store_is_given_once_and_is_the_same_for_all_who_open_it(store: Store) -> None:
+    name = store.name()
+    assert len(name) == 32
+    assert Store(store.root).name() == store.name() == name
+    assert [path.name for path in store.root.iterdir() if path.is_file()] == ["store.name"]
+    (store.root / "store.name").write_text("../x")
+    with pytest.raises(SpoolError, match="damaged"):
+        store.name()
+
+
 def receive(store: Store, data: bytes = b"dataset") -> SpooledObject:
     part = Intake(store, owner="recv").begin()
     part.write(data)

@@ -14,7 +14,7 @@ from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, thumbprint
 from uploads.envelope.receipt import Commitment, StoredFile, commitment_verify, receipt_sign
 from uploads.envelope.unseal import Opener
-from uploads.ports import UploadState, VaultDescription, VaultError
+from uploads.ports import UploadPage, UploadState, VaultDescription, VaultError, VerifyPage
 from uploads.vault.study_map import StudyMap, study_map_parse
 
 BLOCK_BYTES = 16 * 1024
@@ -31,7 +31,7 @@ class Committed:
 
 @dataclass
 class MemoryVault:
-    """A `VaultPort`. `calls` holds what was asked; `before` and `after` are called around each with its number."""
+    """An `ArchivePort`. `calls` holds what was asked; `before` and `after` are called around each with its number."""
 
     gateway_jwk: dict[str, str]
     vault_id: str = "vault-01"
@@ -83,15 +83,15 @@ class MemoryVault:
         self,
         upload_id: str,
         name: str,
-        source: BinaryIO,
+        source: BinaryIO | bytes,
         *,
         size_bytes: int,
         sha256: str,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         def effect() -> None:
-            content = b""
-            while block := source.read(min(BLOCK_BYTES, size_bytes - len(content))):
+            content, stream = b"", io.BytesIO(source) if isinstance(source, bytes) else source
+            while block := stream.read(min(BLOCK_BYTES, size_bytes - len(content))):
                 content += block
                 if on_progress is not None:
                     on_progress(len(content))
@@ -141,6 +141,27 @@ class MemoryVault:
             key=SIGNER,
         )
         return self.commits.setdefault(upload_id, Committed(token, commitment, receipt))
+
+    def verify(self, upload_id: str, *, after: str = "") -> VerifyPage:
+        """Two files a page, so that there is always a next one."""
+
+        def effect() -> VerifyPage:
+            committed = self.commits.get(upload_id)
+            if committed is None:
+                raise VaultError("not-committed", "The vault rejects the request.", permanent=True)
+            files = sorted(committed.commitment.files, key=lambda file: file.name)
+            page = [file for file in files if file.name > after][:2]
+            held = self.uploads.get(upload_id, {})
+            damaged = tuple(f.name for f in page if f.name not in held or stored(f.name, held[f.name]) != f)
+            last = not page or page[-1] == files[-1]
+            return VerifyPage(len(files), len(page), damaged, None if last else page[-1].name)
+
+        return self._called(f"verify {upload_id}", effect)
+
+    def uploads_page(self, *, after: str = "") -> UploadPage:
+        known = sorted(upload_id for upload_id in self.uploads if upload_id > after)
+        page = tuple((upload_id, upload_id in self.commits) for upload_id in known)
+        return self._called("uploads", lambda: UploadPage(page, None))
 
     # Looking into it, as the recipient
 

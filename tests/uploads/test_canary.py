@@ -17,7 +17,7 @@ from uploads.envelope.unseal import Opener
 from uploads.models import UploadJob, Vault
 from uploads.selectors import deletion_allowed, upload_allows_deletion
 from uploads.services.canary import canary_prove, canary_send
-from uploads.services.pins import PinError, recipient_repin
+from uploads.services.pins import PinError, recipient_repin, recovery_pin
 
 ACTOR = "user:anna"
 NEW = key_generate()
@@ -28,12 +28,12 @@ def vault(house: House) -> Vault:
     return house.vault_row()
 
 
-def opened(port: MemoryVault, upload_id: str) -> str:
+def opened(port: MemoryVault, upload_id: str, *, kid: str = "") -> str:
     """What the recipient reads out of it, by its own means."""
     canary = port.document(upload_id, "map")["canary"]
     sink = io.BytesIO()
     port.opener(upload_id).open(io.BytesIO(port.uploads[upload_id][canary["name"]]), sink)
-    kid = thumbprint(jwk_from_key(RECIPIENT))
+    kid = kid or thumbprint(jwk_from_key(RECIPIENT))
     return canary_proof(base64url_decode(canary["nonce"]), sink.getvalue(), upload_id=upload_id, kid=kid)
 
 
@@ -80,6 +80,40 @@ def test_a_canary_is_sealed_for_the_recipient_alone(house: House, vault: Vault) 
     vault.refresh_from_db()
     upload_id = canary_send(vault, house.vault, actor=ACTOR)
     assert sum(name.startswith("key-") for name in house.vault.uploads[upload_id]) == 1
+
+
+def test_the_recovery_key_has_a_canary_of_its_own_and_deletion_waits_for_it(house: House, vault: Vault) -> None:
+    with refused("recovery-missing"):
+        canary_send(vault, house.vault, actor=ACTOR, recovery=True)
+    canary_prove(vault, opened(house.vault, canary_send(vault, house.vault, actor=ACTOR)), actor=ACTOR)
+    assert deletion_allowed(vault)
+    jwk = jwk_from_key(NEW)
+    recovery_pin(vault, jwk, expected_fingerprint=fingerprint({**jwk}), actor=ACTOR)
+    study = house.settled(1)
+    house.drain()
+    assert not deletion_allowed(vault)
+    assert not upload_allows_deletion(house.job(study))
+    with refused("canary-missing"):
+        canary_prove(vault, "x", actor=ACTOR, recovery=True)
+
+    upload_id = canary_send(vault, house.vault, actor=ACTOR, recovery=True)
+    assert (vault.recovery_canary_upload_id, vault.recovery_canary_proved_at) == (upload_id, None)
+    assert vault.canary_upload_id != upload_id
+    with pytest.raises(EnvelopeError):
+        opened(house.vault, upload_id)  # the recipient's key does not open it
+    house.vault.opener_key = NEW
+    proof = opened(house.vault, upload_id, kid=thumbprint(jwk))
+    with refused("proof-wrong"):
+        canary_prove(vault, proof, actor=ACTOR)  # for the recipient's
+    canary_prove(vault, proof, actor=ACTOR, recovery=True)
+    assert vault.recovery_canary_proved_at is not None
+    assert deletion_allowed(vault)
+    assert upload_allows_deletion(house.job(study))
+
+    recovery_pin(vault, None, expected_fingerprint="", actor=ACTOR)
+    assert (vault.recovery_canary_upload_id, vault.recovery_canary_proved_at) == ("", None)
+    recovery_pin(vault, jwk, expected_fingerprint=fingerprint({**jwk}), actor=ACTOR)
+    assert vault.recovery_canary_proved_at is not None, "a key that was proved stays so"
 
 
 def test_with_another_key_everything_begins_again_and_old_uploads_keep_their_proof(house: House, vault: Vault) -> None:

@@ -7,6 +7,7 @@ from gateway_project.wiring import pipeline
 from studies.models import Instance, Study
 from tests.uploads.upload_house import PATIENT, House
 from uploads.models import UploadJob, Vault
+from uploads.selectors import upload_study
 from uploads.services.documents import MESSAGE_LIMIT, study_info, study_map, study_message, study_metadata
 from uploads.vault.study_map import study_map_parse
 
@@ -96,7 +97,7 @@ def test_a_map_entry_tells_the_stored_file_and_the_data_set(house: House) -> Non
     house.drain()
     job, instance = house.job(study), study.instances.get()
     part = job.parts.get(instance=instance)
-    (entry,) = study_map(job, [part])["files"]
+    (entry,) = study_map(job, [part], upload_study(job))["files"]
     assert (entry["dataset_sha256"], entry["dataset_size_bytes"]) == (instance.sha256, instance.size_bytes)
     assert (entry["sha256"], entry["size_bytes"]) == (part.content_sha256, house.file_of(instance).stat().st_size)
     assert (entry["sealed_sha256"], entry["sealed_size_bytes"]) == (part.sha256, part.size_bytes)
@@ -111,7 +112,7 @@ def test_info_and_metadata_reach_the_recipient(house: House) -> None:
     info, metadata = house.vault.document(job.upload_id, "info"), house.vault.document(job.upload_id, "metadata")
     assert info == study_info(job)
     assert (info["patient"]["name"], info["gateway"]["id"]) == (PATIENT, "gateway-01")
-    assert metadata == study_metadata(job)
+    assert metadata == study_metadata(job, upload_study(job))
     (series,) = metadata["series"]
     assert [i["number"] for i in series["instances"]] == [1, 2]
 
@@ -124,8 +125,9 @@ def test_documents_cost_the_same_queries_for_any_number_of_instances(house: Hous
     for job in UploadJob.objects.select_related("revision__study"):
         parts = list(job.parts.select_related("job"))
         with django_assert_num_queries(4):
-            study_map(job, parts)
-            study_metadata(job)
+            instances = upload_study(job)
+            study_map(job, parts, instances)
+            study_metadata(job, instances)
 
 
 # The message

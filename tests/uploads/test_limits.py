@@ -9,7 +9,8 @@ from django.utils.timezone import localtime, now
 from gateway_project.core.models import Alert, JobState, Lane
 from gateway_project.core.services.jobs import jobs_ready
 from gateway_project.core.tasks import run_one
-from gateway_project.wiring.browse import studies_summary, study_view
+from gateway_project.wiring.browse import study_view
+from gateway_project.wiring.summary import summary_now
 from tests.uploads.faults import at_name
 from tests.uploads.stow_server import stow_server
 from tests.uploads.test_stow_upload import TOKEN, vault_row
@@ -42,11 +43,11 @@ def test_outside_of_its_window_the_lane_waits_and_says_until_when(house: House) 
     assert (job.state, job.attempts, job.error_code, house.tries(job)) == (JobState.READY, 0, "", [])
     assert not Alert.objects.exists()
     clock = f"{localtime(lane.waits_until):%H:%M}"
-    assert f"Vault main waits until {clock}." in studies_summary(now()).detail
+    assert f"Vault main waits until {clock}." in summary_now(now()).detail
     assert any(f"waits until {clock}" in str(entry) for entry in study_view(study, now()).timeline)
     assert house.drain(at=lane.waits_until) == 1
     house.uploaded(study)
-    assert studies_summary(lane.waits_until).detail.find("waits until") == -1
+    assert summary_now(lane.waits_until).detail.find("waits until") == -1
 
 
 def test_inside_of_its_window_it_goes(house: House) -> None:

@@ -8,10 +8,12 @@ from typing import BinaryIO
 
 import pytest
 
+from gateway_project.core.models import JobState
 from studies.dicom.spool import SpoolError
-from uploads.models import UploadPart
+from tests.uploads.upload_house import House
+from uploads.models import UploadJob, UploadPart
 from uploads.services import staging as staging_module
-from uploads.services.staging import Staging
+from uploads.services.staging import Staging, staging_root, staging_sweep
 
 CONTENT = b"ciphertext" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -123,3 +125,17 @@ def test_a_failing_disk_has_a_code_and_words(
     assert (raised.value.code, raised.value.permanent) == (code, permanent)
     assert str(folder) not in str(raised.value)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.django_db
+def test_the_start_removes_what_was_staged_for_uploads_that_are_over(house: House) -> None:
+    house.vault_row()
+    job = house.job(house.settled())
+    for name in (job.upload_id, "f" * 32):
+        (staging_root() / name).mkdir(parents=True)
+        (staging_root() / name / "part").write_bytes(b"sealed")
+    assert staging_sweep() == 1
+    assert [path.name for path in staging_root().iterdir()] == [job.upload_id]
+    UploadJob.objects.update(state=JobState.DONE)
+    assert staging_sweep() == 1
+    assert list(staging_root().iterdir()) == []

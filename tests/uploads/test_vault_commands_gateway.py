@@ -175,6 +175,26 @@ def test_a_canary_goes_out_is_opened_by_the_recipients_tool_and_its_proof_is_tak
     assert deletion_allowed(Vault.objects.get())
 
 
+def test_the_recovery_keys_canary_is_opened_by_that_key_alone(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = pinned(served)
+    with pytest.raises(CommandError, match="recovery-missing"):
+        run("vaultcanary", "main", "--recovery", "--send")
+    run("vaultpin", "main", "--recovery", served.jwk("recovery"), "--recovery-fingerprint", told(RECOVERY))
+    assert "uploads.vault canary" in run("vaultcanary", "main", "--recovery", "--send")
+    vault.refresh_from_db()
+    place = ["--directory", str(served.directory), "--upload", vault.recovery_canary_upload_id]
+    assert main(["canary", *place, "--key", served.key("recipient"), "--json"]) == 1
+    capsys.readouterr()
+    assert main(["canary", *place, "--key", served.key("recovery"), "--json"]) == 0
+    proof = json.loads(capsys.readouterr().out)["proof"]
+    shown = json.loads(run("vaultcanary", "main", "--recovery", "--proof", proof, "--json"))
+    assert shown["proved_at"] is not None
+    assert shown["recovery_key_id"] == thumbprint(jwk_from_key(RECOVERY))
+    assert shown["deletion_allowed"] is False, "the recipient's own key is not proved yet"
+
+
 def test_unknown_names_and_files_are_told(served: Served, tmp_path: Path) -> None:
     for command in ("vaultpin", "vaultcanary"):
         with pytest.raises(CommandError, match="no vault of this name"):

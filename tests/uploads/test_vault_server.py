@@ -7,17 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from uploads.envelope.keys import jwk_from_key, key_generate
-from uploads.vault.registry import gateway_register, gateway_revoke, vault_create
+from tests.uploads.reference_vault import TOKEN, vault_directory, vault_served
+from uploads.vault.registry import gateway_revoke
 
 UPLOAD = "0123456789abcdef0123456789abcdef"
-TOKEN = "token-of-gateway-01"
 SERVE = """
 import sys
 from pathlib import Path
@@ -29,21 +28,11 @@ vault_serve(Path(sys.argv[1]), vault_id="vault-01", demonstration=True, port=0, 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    vault_create(tmp_path / "vault", vault_id="vault-01", demonstration=True)
-    gateway_register(tmp_path / "vault", gateway_id="gateway-01", token=TOKEN, jwk=jwk_from_key(key_generate()))
-    return tmp_path / "vault"
+    return vault_directory(tmp_path / "vault")
 
 
-@contextmanager
-def _served(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    command = [sys.executable, "-c", SERVE, str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            yield process, int(line.rpartition(":")[2])
-        finally:
-            process.terminate()
-            process.communicate(timeout=25)
+def _served(directory: Path) -> AbstractContextManager[tuple[subprocess.Popen[str], int]]:
+    return vault_served(directory, code=SERVE)
 
 
 def _connect(port: int) -> http.client.HTTPConnection:

@@ -158,7 +158,7 @@ class House:
         assert job.files_done == job.files_total == job.parts.filter(instance__isnull=False).count()
         assert staged() == []
         records = AuditEvent.objects.filter(subject=f"study:{study.pk}", detail__action="uploaded")
-        assert [r.detail["receipt_id"] for r in records if r.detail["revision"] == revision] == [job.receipt_id]
+        assert [r.detail["receipt_id"] for r in records if r.detail["upload_id"] == job.upload_id] == [job.receipt_id]
 
 
 def staged() -> list[str]:

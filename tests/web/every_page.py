@@ -8,7 +8,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from gateway_project.core.models import Alert
 from network.models import RemoteAE
-from studies.models import Instance, QuarantinedObject, Series, Study
+from studies.models import Instance, QuarantinedObject, Series, SourceActivity, Study
 from uploads.models import UploadJob, Vault
 
 # What stands for an argument of an address: any row of that kind. By the beginning of the address's name.
@@ -22,6 +22,7 @@ SAMPLES = {
     "quarantine": QuarantinedObject,
     "alert": Alert,
     "peer": RemoteAE,
+    "source": SourceActivity,
 }
 NO_PAGES = ("admin", "api", "setup/")  # Django's own pages, programs' answers, and a page that exists once
 

@@ -151,6 +151,7 @@ def upload_make(revision: StudyRevision, vault: Vault, state: str = JobState.DON
         defaults |= {
             "receipt_id": hashlib.sha256(str(number()).encode()).hexdigest()[:32],
             "receipt_at": revision.settled_at + timedelta(seconds=42),
+            "ended_at": revision.settled_at + timedelta(seconds=43),
             "progress_done": revision.size_bytes,
         }
     return UploadJob.objects.create(vault=vault, revision=revision, **{**defaults, **values})

@@ -72,7 +72,7 @@ class Watched:
         self.page.fill("#id_username", user.username)
         self.page.fill("#id_password", PASSWORD)
         self.page.click("text=Log in")
-        self.page.wait_for_url("**/studies/")
+        self.page.wait_for_url(self.origin + "/")
 
     def shot(self, name: str, *, manual: str = "") -> None:
         if SHOTS is not None:
@@ -157,7 +157,7 @@ def test_set_up_in_the_browser(chromium, live_server, db) -> None:
         watched.page.fill("#id_password", PASSWORD)
         watched.page.fill("#id_password_again", PASSWORD)
         watched.page.click("text=Make the account")
-        watched.page.wait_for_url("**/studies/")
+        watched.page.wait_for_url(watched.origin + "/")
         assert "Welcome, eva." in watched.page.inner_text("main")
         assert watched.faults == []
     finally:
@@ -169,6 +169,7 @@ def test_pages_as_each_role(open_page, role: str) -> None:
     studies = day_make(vault_make())
     watched = open_page()
     watched.enter(user_make(role, username="anna"))
+    watched.go("/")
     acts = watched.page.locator(".troubles button").count()
     assert (acts == 0) == (role == "viewer")
     assert watched.page.locator("text=Administration").count() == (role == "administrator")
@@ -228,6 +229,7 @@ def test_pages_work_without_javascript(chromium, live_server, db) -> None:
     try:
         watched = Watched(context.new_page(), live_server.url)
         watched.log_in(user_make("viewer", username="anna"))
+        watched.page.click("text=Studies")
         watched.page.fill("#search", "skript ohne")
         watched.page.click(".search button")
         watched.page.click("text=Ohne, Skript")

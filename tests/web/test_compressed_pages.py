@@ -13,7 +13,8 @@ from uploads.custody import CustodyReader
 from uploads.services.identity import identity_jwk
 
 pytestmark = pytest.mark.django_db
-PAGES = ["/studies/", "/studies/live/", "/studies/{}/", "/studies/{}/live/", "/studies/{}/custody/"]
+PAGES = ["/", "/now/live/", "/studies/", "/studies/live/", "/studies/{}/", "/studies/{}/live/", "/studies/{}/custody/"]
+STUCK = dict.fromkeys(["/", "/now/live/"], b"Nakamura")  # these pages name what needs a hand alone
 ASKED = {"Accept-Encoding": "gzip, deflate, br"}
 KEPT = [
     "Cache-Control",
@@ -43,7 +44,7 @@ def test_page_is_compressed_for_who_asks_and_keeps_its_headers(operator: Client,
     plain, packed = operator.get(address), operator.get(address, headers=ASKED)
     assert "Content-Encoding" not in plain.headers
     assert packed.headers["Content-Encoding"] == "gzip"
-    assert b"Lindqvist" in gzip.decompress(packed.content)
+    assert STUCK.get(path, b"Lindqvist") in gzip.decompress(packed.content)
     assert len(packed.content) < len(plain.content) / 2
     assert {name: packed.headers[name] for name in KEPT} == {name: plain.headers[name] for name in KEPT}
     assert packed.headers["Cache-Control"] == "private, no-store"

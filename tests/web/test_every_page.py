@@ -1,6 +1,7 @@
 """Every page, found by its address: no error, no stranger, nothing that a screen reader or a thumb cannot use."""
 
 import pytest
+from django.utils.timezone import now
 
 from gateway_project.core.services.alerts import alert_open
 from network.models import RemoteAE
@@ -8,6 +9,7 @@ from studies.models import QuarantinedObject
 from tests.outside.npm import MODULES
 from tests.web.every_page import pages
 from tests.web.factories import day_make, user_make, vault_make
+from tests.web.rollups import HOUR, hour_of, source_make
 from tests.web.test_browser import STICKS_OUT, Watched, chromium, open_page
 
 __all__ = ["chromium", "open_page"]
@@ -34,6 +36,9 @@ def _day() -> None:
     alert_open("test:page", code="disk-low", words="Little space is left on the disk of the store.")
     QuarantinedObject.objects.create(sha256="a" * 64, size_bytes=1000, code="no-sop-instance-uid", reason="No UID.")
     RemoteAE.objects.create(ae_title="CT_NORD_1")
+    source_make("CT_NORD_1", [hour_of(now())], steps=True)
+    source_make("MAMMO_1", [hour_of(now()) - 70 * HOUR])
+    alert_open("source-silent:MAMMO_1", code="source-silent", words="MAMMO_1 has sent nothing since Mon 09:40.")
 
 
 def _judge(watched: Watched, where: str, *, width: int, light: str) -> list[str]:

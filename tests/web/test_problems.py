@@ -45,7 +45,7 @@ def test_health_says_503_while_the_database_does_not_answer(monkeypatch, db) -> 
 @pytest.mark.parametrize("path", ["/health", "/version"])
 @pytest.mark.parametrize("extra", [{"REMOTE_ADDR": "10.1.2.3"}, {"headers": {"X-Forwarded-For": "127.0.0.1"}}])
 def test_from_elsewhere_an_account_is_needed(path: str, extra: dict) -> None:
-    assert Client(**extra).get(path).status_code == 403
+    assert Client(**extra).get(path).status_code == 401
     client = Client(**extra)
     client.force_login(user_make("integration"))
     assert client.get(path).status_code == 200
@@ -62,7 +62,7 @@ def test_api_refusal_is_a_problem_with_the_correlation_id_of_its_header() -> Non
     body = answer.json()
     assert answer["Content-Type"] == PROBLEM
     assert set(body) == {"type", "title", "status", "code", "detail", "correlation_id"}
-    assert (body["status"], body["code"]) == (403, "not-authenticated")
+    assert (body["status"], body["code"]) == (401, "not-authenticated")
     assert body["correlation_id"] == answer["X-Correlation-ID"] == "from-outside-1"
 
 
@@ -125,10 +125,10 @@ def test_wrong_host_is_refused() -> None:
 
 @pytest.mark.django_db
 def test_crash_of_a_page_says_what_was_not_lost_and_nothing_else(viewer, monkeypatch) -> None:
-    def crash(*_args: object) -> None:
+    def crash(*_args: object, **_named: object) -> None:
         raise RuntimeError(MARK)
 
-    monkeypatch.setattr(browse, "studies_summary", crash)
+    monkeypatch.setattr(browse, "studies_listing", crash)
     viewer.raise_request_exception = False
     answer = viewer.get("/studies/")
     html = answer.content.decode()

@@ -120,7 +120,7 @@ def test_link_makes_the_administrator_logs_in_and_is_used_up() -> None:
     client = Client(REMOTE_ADDR="::1")
     assert "Who looks after this gateway?" in client.get(path).content.decode()
     answer = client.post(path, FORM)
-    assert (answer.status_code, answer["Location"]) == (302, "/studies/")
+    assert (answer.status_code, answer["Location"]) == (302, "/")
     user = User.objects.get()
     assert (user.username, user.is_superuser, user.is_staff) == ("eva", True, True)
     assert user.check_password(PASSWORD)

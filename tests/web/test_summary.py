@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from gateway_project.core.models import Alert, Lane
-from gateway_project.wiring.browse import studies_summary
+from gateway_project.wiring.summary import summary_now
 from studies.models import StudyState
 from tests.web.factories import lane_make, study_make, uploaded_study_make
 
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.django_db
 
 
 def page(client) -> str:
-    return client.get("/studies/").content.decode()
+    return client.get("/").content.decode()
 
 
 def test_sentence_when_everything_of_today_is_in_the_vault(vault) -> None:
     for _ in range(3):
         uploaded_study_make(vault)
-    summary = studies_summary(now())
+    summary = summary_now(now())
     assert summary.sentence == "All 3 studies of today are in the vault."
     assert summary.detail == "The latest took 10 min 42 s from its last object to the vault's receipt."
     assert (summary.tone, summary.troubles) == ("ok", [])
@@ -31,12 +31,12 @@ def test_sentence_counts_what_is_on_the_way(vault) -> None:
     uploaded_study_make(vault)
     study_make(state=StudyState.RECEIVING)
     study_make(state=StudyState.UPLOADING)
-    assert studies_summary(now()).sentence == "3 studies today: 1 in the vault, 1 being received and 1 on the way."
+    assert summary_now(now()).sentence == "3 studies today: 1 in the vault, 1 being received and 1 on the way."
 
 
 def test_quiet_day_is_said() -> None:
     study_make(received_at=now() - timedelta(days=3), state=StudyState.UPLOADED)
-    assert studies_summary(now()).sentence == "Nothing has arrived today."
+    assert summary_now(now()).sentence == "Nothing has arrived today."
 
 
 def test_what_needs_a_hand_comes_first_with_reason_and_button(operator, viewer) -> None:
@@ -63,4 +63,4 @@ def test_resumed_lane_and_acknowledged_alert_leave_the_list(operator) -> None:
     operator.post(reverse("alert-acknowledge", args=(alert.pk,)))
     assert not Lane.objects.get(pk=lane.pk).paused
     assert Alert.objects.get(pk=alert.pk).acknowledged_by.startswith("user:operator")
-    assert studies_summary(now()).troubles == []
+    assert summary_now(now()).troubles == []

@@ -66,6 +66,22 @@ def test_a_canary_is_sent_and_its_proof_entered(administrator: Client, vault: Va
     assert not AuditEvent.objects.filter(detail__action="vault changed").exists()
 
 
+def test_the_recovery_keys_canary_is_sent_and_its_proof_entered(
+    administrator: Client, vault: Vault, served: Served
+) -> None:
+    assert "No recovery key is pinned" in acted(administrator, vault, "recovery_canary_send")
+    Vault.objects.update(recovery_jwk=jwk_from_key(RECOVERY))
+    assert "Let the recovery key&#x27;s holder open it" in acted(administrator, vault, "recovery_canary_send")
+    vault.refresh_from_db()
+    key = private_key_read(served.folder / "recovery.pem")
+    proof = canary_open(served.directory, vault.recovery_canary_upload_id, private_key=key).proof
+    assert "not the proof" in entered(administrator, vault, canary_proof=proof) + entered(
+        administrator, vault, recovery_canary_proof="AAAA"
+    )
+    entered(administrator, vault, recovery_canary_proof=proof)
+    assert Vault.objects.get().recovery_canary_proved_at is not None
+
+
 def test_keys_are_entered_with_their_fingerprints(administrator: Client, vault: Vault, served: Served) -> None:
     recovery, signing = (json.dumps(jwk_from_key(key)) for key in (RECOVERY, SIGNING))
     assert "Not done" in entered(administrator, vault, new_recovery_key=recovery, new_recovery_fingerprint=told(NEW))

@@ -1,6 +1,7 @@
 """A256CBC-HS512 (RFC 7518 5.2.5), the sealing half; the half that decrypts is in `unseal`."""
 
 import hmac
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -26,9 +27,20 @@ def aead_encrypt(padded: bytes | memoryview, *, key: bytes, iv: bytes, aad: byte
     return ciphertext, aead_tag(ciphertext, key=key, iv=iv, aad=aad)
 
 
-def aead_tag(ciphertext: bytes | memoryview, *, key: bytes, iv: bytes, aad: bytes) -> bytes:
+def aead_encrypt_pieces(
+    pieces: Sequence[bytes | memoryview], *, key: bytes, iv: bytes, aad: bytes
+) -> tuple[list[bytes], bytes]:
+    """As `aead_encrypt`, of a plaintext that lies in pieces and carries no padding yet; nothing is copied together."""
+    encryptor = Cipher(algorithms.AES(key[32:]), modes.CBC(iv)).encryptor()
+    padded = [*pieces, padding(sum(map(len, pieces)))]
+    ciphertext = [encrypted for piece in padded if (encrypted := encryptor.update(piece))]
+    return ciphertext, aead_tag(*ciphertext, key=key, iv=iv, aad=aad)
+
+
+def aead_tag(*ciphertext: bytes | memoryview, key: bytes, iv: bytes, aad: bytes) -> bytes:
     """The 32-octet tag over aad, iv, ciphertext and the bit length of aad (RFC 7518 5.2.2.1, steps 4 and 5)."""
     mac = hmac.new(key[:32], aad + iv, "sha512")
-    mac.update(ciphertext)
+    for piece in ciphertext:
+        mac.update(piece)
     mac.update((len(aad) * 8).to_bytes(8, "big"))
     return mac.digest()[:TAG_BYTES]

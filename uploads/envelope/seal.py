@@ -160,7 +160,8 @@ class SealingRun:
 class SegmentWriter:
     """Writes header and segments; a full segment is held back until more follows, so that the last one is final.
 
-    The buffer is made once and reused. `segment_bytes` is smaller than the format's limit only in tests and vectors.
+    What is held back stays in the pieces that it came in: nothing is copied. `segment_bytes` is smaller than the
+    format's limit only in tests and vectors.
     """
 
     def __init__(
@@ -170,39 +171,36 @@ class SegmentWriter:
         self._key = key
         self._hashed_header = framing.header_hash(encoded_header)
         self._segment_bytes = segment_bytes
-        self._plain = bytearray(framing.DECLARED.size + segment_bytes + aead.BLOCK_BYTES)
-        self._fill = framing.DECLARED.size
+        self._held: list[bytes | memoryview] = []
+        self._held_bytes = 0
         self._index = 0
         sink.write(encoded_header)
 
     def add(self, compressed: bytes, *, declared: int) -> None:
         """Takes compressed octets; `declared` is how much content all octets so far may decompress to."""
-        end = framing.DECLARED.size + self._segment_bytes
         rest = memoryview(compressed)
         while rest:
-            if self._fill == end:
+            if self._held_bytes == self._segment_bytes:
                 self._write(declared, final=False)
-            count = min(end - self._fill, len(rest))
-            self._plain[self._fill : self._fill + count] = rest[:count]
-            self._fill += count
-            rest = rest[count:]
+            piece = rest[: self._segment_bytes - self._held_bytes]
+            self._held.append(piece)
+            self._held_bytes += len(piece)
+            rest = rest[len(piece) :]
 
     def finish(self, *, declared: int) -> None:
         """Writes what is held back as the final segment; `declared` is the content's size."""
         self._write(declared, final=True)
 
     def _write(self, declared: int, *, final: bool) -> None:
-        framing.DECLARED.pack_into(self._plain, 0, declared)
-        padding = aead.padding(self._fill)
-        end = self._fill + len(padding)
-        self._plain[self._fill : end] = padding
+        plaintext = [framing.DECLARED.pack(declared), *self._held]
         iv = randomness.random_bytes(aead.IV_BYTES)
         aad = framing.segment_aad(self._hashed_header, self._index, final=final)
-        ciphertext, tag = aead.aead_encrypt(memoryview(self._plain)[:end], key=self._key, iv=iv, aad=aad)
-        self.sink.write(framing.SEGMENT_HEAD.pack(len(ciphertext), final) + iv)
-        self.sink.write(ciphertext)
+        ciphertext, tag = aead.aead_encrypt_pieces(plaintext, key=self._key, iv=iv, aad=aad)
+        self.sink.write(framing.SEGMENT_HEAD.pack(sum(map(len, ciphertext)), final) + iv)
+        for piece in ciphertext:
+            self.sink.write(piece)
         self.sink.write(tag)
-        self._fill = framing.DECLARED.size
+        self._held, self._held_bytes = [], 0
         self._index += 1
 
 

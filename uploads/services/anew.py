@@ -2,7 +2,7 @@
 
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.services.audit import audit_record
-from uploads.models import UploadJob, UploadPart, new_upload_id
+from uploads.models import LOST_CODES, UploadJob, UploadPart, new_upload_id
 from uploads.services.staging import Staging
 
 # The pins were changed while the upload was under way: an upload is never sealed for two recipients in turn.
@@ -21,15 +21,19 @@ ANEW_BY_ITSELF = frozenset(
 )
 # What only a person decides, by asking for another try: the vault has closed an upload of this id that is not ours.
 UPLOAD_CLOSED = "upload-closed"
-ANEW_BY_A_PERSON = ANEW_BY_ITSELF | {UPLOAD_CLOSED, "upload-sealed", "upload-committed", "commitment-mismatch"}
+# Or what the vault had signed for and has lost (services.verify).
+ANEW_BY_A_PERSON = (
+    ANEW_BY_ITSELF | LOST_CODES | {UPLOAD_CLOSED, "upload-sealed", "upload-committed", "commitment-mismatch"}
+)
 
 
 def upload_renewed(job: UploadJob, *, code: str, actor: str) -> dict[str, object]:
     """Forgets what was sealed and sent of an upload; answers what to write to its job: a fresh upload id above all.
 
     In the transaction in which the caller, who holds the job by its claim or by its row's lock, writes these fields.
-    What was sent under the old id was never committed by us: it stays with the vault, and nobody refers to it. The
-    folder goes first: if the transaction fails, a lost staged copy leads here again.
+    What was sent under the old id was never committed by us, or its vault has lost some of it: it stays with the vault,
+    and nothing of ours refers to it but the audit trail. The folder goes first: if the transaction fails, a lost staged
+    copy leads here again.
     """
     Staging(job.upload_id).clear()
     UploadPart.objects.filter(job=job).delete()
@@ -38,6 +42,11 @@ def upload_renewed(job: UploadJob, *, code: str, actor: str) -> dict[str, object
         "commitment": "",
         "files_done": 0,
         "recipient_key_ids": "",
+        "receipt": "",
+        "receipt_id": "",
+        "receipt_at": None,
+        "checked_at": None,
+        "verified_at": None,
     }
     audit_record(
         AuditEventType.DATA_EXPORT,
@@ -50,6 +59,7 @@ def upload_renewed(job: UploadJob, *, code: str, actor: str) -> dict[str, object
             "old_upload_id": job.upload_id,
             "upload_id": fields["upload_id"],
             "code": code,
+            **({"receipt_id": job.receipt_id} if job.receipt_id else {}),
         },
         outcome="failure",
     )

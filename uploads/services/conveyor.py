@@ -8,10 +8,10 @@ several cores, and the session key stays in this process.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -26,9 +26,9 @@ from uploads.services.limits import Limits
 from uploads.services.staging import Draft
 
 WINDOW_FILES = 64
-WINDOW_BYTES = 64 * 1024 * 1024
-GROUP_FILES = 16
-LINGER_SECONDS = 0.1
+WINDOW_BYTES = 32 * 1024 * 1024
+GROUP_FILES = 24
+LINGER_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _executor(width: int, *, threads: int, name: str) -> Executor:
 class Conveyor:
     """Seals and sends `width` files at once; with 1 in turn, in the caller's own thread.
 
-    What is sealed and not confirmed is bounded: 64 files of 64 MB in all, or two for each thread if they are larger.
+    What is sealed and not confirmed is bounded: 64 files of 32 MB in all, or two for each thread if they are larger.
     """
 
     def __init__(self, ledger: Ledger, *, vault: VaultPort, limits: Limits, upload_id: str, width: int) -> None:
@@ -73,13 +73,18 @@ class Conveyor:
             _executor(width, threads=width, name="send"),
         )
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
-        self._sealings: deque[Sealing] = deque()
+        self._sealings: Iterator[Sealing] = iter(())
         self._sealing: dict[Future[Any], Sealing] = {}
         self._drafts: list[Draft] = []
         self._syncing: dict[Future[Any], list[Draft]] = {}
         self._durable: list[UploadPart] = []
+        self._held: dict[str, bytes] = {}
         self._sending: dict[Future[Any], UploadPart] = {}
         self._sent: list[UploadPart] = []
+        self._removing: dict[Future[Any], list[UploadPart]] = {}
+        self._open_files = self._open_bytes = 0
+        self._leading: set[str] = set()
+        self._behind: list[UploadPart] = []
         self._error: Exception | None = None
         self._gathered_at = time.monotonic()
         self._cut = False
@@ -100,13 +105,30 @@ class Conveyor:
         for draft in self._drafts:
             draft.discard()
 
+    def lead(self, sealings: Iterable[Sealing]) -> None:
+        """On return these have their rows and are on their way: nothing sealed later has its row before theirs, or is
+        sent before the vault has confirmed them.
+        """
+        self._going_on_check()
+        for sealing in sealings:
+            self._drafts.append(self._ledger.staging.write(sealing.fill))
+        drafts, self._drafts = self._drafts, []
+        self._sync(drafts)
+        rows = self._synced(drafts)
+        self._ledger.record(rows, ())
+        self._opened(rows)
+        self._send(rows)
+        self._leading |= {row.name for row in rows}
+
     def run(self, parts: Sequence[UploadPart], sealings: Iterable[Sealing]) -> None:
         """On return all these parts and everything sealed are confirmed by the vault, and our rows say so.
 
         The first thing that goes wrong ends it: nothing more begins, what is on its way to the vault arrives, what was
         sealed or confirmed is recorded, and the error is raised. Errors of the rows themselves are raised at once.
+        `sealings` are asked for one by one, when there is room.
         """
-        self._sealings.extend(sealings)
+        self._sealings = chain(self._sealings, sealings)
+        self._opened(parts)
         self._send(parts)
         while True:
             self._fill()
@@ -120,7 +142,7 @@ class Conveyor:
             raise self._error
 
     def _idle(self) -> bool:
-        moving = self._sealing or self._syncing or self._sending
+        moving = self._sealing or self._syncing or self._sending or self._removing
         return not (moving or self._drafts or self._durable or self._sent)
 
     def _fill(self) -> None:
@@ -129,27 +151,31 @@ class Conveyor:
                 self._going_on_check()
             except (StopAskedError, LaneWaitsError) as error:
                 self._failed(error)
-        while self._sealings and self._room():
-            sealing = self._sealings.popleft()
+        while self._room() and (sealing := next(self._sealings, None)) is not None:
+            self._open_files, self._open_bytes = self._open_files + 1, self._open_bytes + sealing.size_bytes
             future = self._sealers.submit(self._ledger.staging.write, sealing.fill)
             self._sealing[future] = sealing
             future.add_done_callback(self._ended.put)
 
     def _room(self) -> bool:
-        unsent = [*self._drafts, *(draft for drafts in self._syncing.values() for draft in drafts)]
-        parts = [*(draft.part for draft in unsent), *self._durable, *self._sending.values(), *self._sent]
-        files = len(self._sealing) + len(parts)
         if self._width == 1:
-            return files == 0
-        if files < 2 * self._width:
+            return self._open_files == 0
+        if self._open_files < 2 * self._width:
             return True
-        held_bytes = sum(sealing.size_bytes for sealing in self._sealing.values())
-        return files < WINDOW_FILES and held_bytes + sum(part.size_bytes for part in parts) < WINDOW_BYTES
+        return self._open_files < WINDOW_FILES and self._open_bytes < WINDOW_BYTES
+
+    def _opened(self, parts: Sequence[UploadPart], *, sign: int = 1) -> None:
+        """Counts what is staged, or will be in a moment."""
+        self._open_files += sign * len(parts)
+        self._open_bytes += sign * sum(part.size_bytes for part in parts)
 
     def _send(self, parts: Sequence[UploadPart]) -> None:
+        if self._leading:
+            self._behind += parts
+            return
         for part in parts:
             if self._error is None:
-                future = self._senders.submit(self._send_one, part)
+                future = self._senders.submit(self._send_one, part, self._held.pop(part.name, None))
                 self._sending[future] = part
                 future.add_done_callback(self._ended.put)
 
@@ -164,7 +190,8 @@ class Conveyor:
 
     def _take(self, future: Future[Any]) -> None:
         sealing, drafts = self._sealing.pop(future, None), self._syncing.pop(future, None)
-        part = self._sending.pop(future, None)
+        part, removed = self._sending.pop(future, None), self._removing.pop(future, [])
+        self._opened(removed, sign=-1)
         if future.cancelled():
             return
         error = future.exception()
@@ -172,16 +199,29 @@ class Conveyor:
             self._failed(error)
         elif sealing is not None:
             self._drafts.append(future.result())
+            self._open_bytes += future.result().part.size_bytes - sealing.size_bytes
         elif drafts is not None:
-            self._durable += [draft.part for draft in drafts]
+            self._durable += self._synced(drafts)
         elif part is not None:
             self._sent.append(part)
+            self._led(part)
+
+    def _synced(self, drafts: Sequence[Draft]) -> list[UploadPart]:
+        self._held |= {draft.part.name: draft.content for draft in drafts if draft.content is not None}
+        return [draft.part for draft in drafts]
+
+    def _led(self, part: UploadPart) -> None:
+        """What waited behind the last leading part follows it."""
+        if part.name in self._leading:
+            self._leading.discard(part.name)
+            behind, self._behind = self._behind, []
+            self._send(behind)
 
     def _failed(self, error: BaseException) -> None:
         """The first error counts: what has not begun never will."""
         if not isinstance(error, Exception):
             raise error
-        self._sealings.clear()
+        self._sealings = iter(())
         if self._error is None:
             self._error = error
             for future in (*self._sealing, *self._sending):
@@ -208,6 +248,7 @@ class Conveyor:
         self._send(rows)
         if sent:
             future = self._syncer.submit(self._ledger.staging.remove, [part.sha256 for part in sent])
+            self._removing[future] = sent
             future.add_done_callback(self._ended.put)
 
     def _late(self) -> bool:
@@ -222,12 +263,19 @@ class Conveyor:
 
     # In a sender's thread
 
-    def _send_one(self, part: UploadPart) -> None:
+    def _send_one(self, part: UploadPart, content: bytes | None) -> None:
         """The vault keeps exactly these bytes on return. Sending them again is harmless."""
-        source = self._ledger.staging.open(part.sha256)
-        if source is None:
+        if content is not None:  # what was hashed as it was sealed a moment ago, and is staged just so
+            self._put(part, content)
+        elif (source := self._ledger.staging.open(part.sha256)) is not None:
+            with source:
+                self._put(part, source)
+        else:
             self._staged_lost(part)
             return
+        failpoint("upload.sent")
+
+    def _put(self, part: UploadPart, source: BinaryIO | bytes) -> None:
         before = 0
 
         def progress(sent_bytes: int) -> None:
@@ -235,16 +283,14 @@ class Conveyor:
             before, new_bytes = sent_bytes, sent_bytes - before
             self._moved(part, sent_bytes, new_bytes)
 
-        with source:
-            self._vault.put(
-                self._upload_id,
-                part.name,
-                source,
-                size_bytes=part.size_bytes,
-                sha256=part.sha256,
-                on_progress=progress,
-            )
-        failpoint("upload.sent")
+        self._vault.put(
+            self._upload_id,
+            part.name,
+            source,
+            size_bytes=part.size_bytes,
+            sha256=part.sha256,
+            on_progress=progress,
+        )
 
     def _moved(self, part: UploadPart, sent_bytes: int, new_bytes: int) -> None:
         self._ledger.movement.sent(part.name, sent_bytes * part.content_size_bytes // part.size_bytes)

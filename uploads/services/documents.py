@@ -1,13 +1,12 @@
 """The study map, the study info and the metadata: what the recipient learns of a study, from our rows alone."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway_project import __version__
 from gateway_project.core.options import option
 from studies.models import Instance, Series, Study
-from studies.selectors import study_instances_through
 from uploads.models import UploadJob, UploadPart
 from uploads.selectors import earlier_parts, earlier_upload_ids
 
@@ -31,15 +30,16 @@ def study_message(study: Study) -> str:
     return known.sub(lambda match: values[match[0]], str(option("VAULT.STUDY_MESSAGE_TEMPLATE")))[:MESSAGE_LIMIT]
 
 
-def study_map(job: UploadJob, parts: Iterable[UploadPart]) -> dict[str, Any]:
+def study_map(job: UploadJob, parts: Iterable[UploadPart], instances: Sequence[Instance]) -> dict[str, Any]:
     """Every file of the study up to this revision: those of this upload, and references to finished earlier ones.
+
+    `instances` are those of `upload_study`.
 
     An object that came again with another content is listed with each version; the last one is marked `current`.
     `absent` names what belongs to the study but has no file in this vault: deleted here before the vault was set up.
     """
     own = {part.instance_id: part for part in parts if part.instance_id is not None}
     known = {**earlier_parts(job), **own}
-    instances = list(study_instances_through(job.revision))
     latest: dict[str, int] = {}
     for instance in instances:
         latest[instance.sop_instance_uid] = max(instance.version, latest.get(instance.sop_instance_uid, 0))
@@ -121,11 +121,11 @@ def study_info(job: UploadJob) -> dict[str, Any]:
     }
 
 
-def study_metadata(job: UploadJob) -> dict[str, Any]:
+def study_metadata(job: UploadJob, study_instances: Sequence[Instance]) -> dict[str, Any]:
     """Series and instances with the attributes of the index, without reading pixel data."""
     instances: dict[int, list[dict[str, Any]]] = {}
     series_by_id: dict[int, Series] = {}
-    for instance in study_instances_through(job.revision):
+    for instance in study_instances:
         series_by_id[instance.series_id] = instance.series
         instances.setdefault(instance.series_id, []).append(_instance_metadata(instance))
     return {

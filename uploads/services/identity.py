@@ -2,15 +2,26 @@
 
 from pathlib import Path
 
-from django.conf import settings
-
+from gateway_project.core.machine import keys_directory
 from studies.dicom.durable import fsync_directory
 from uploads.envelope.errors import EnvelopeError
-from uploads.envelope.keys import PrivateKey, jwk_from_key, key_generate, private_key_read, private_key_write
+from uploads.envelope.keys import (
+    PrivateKey,
+    jwk_from_key,
+    key_generate,
+    private_key_read,
+    private_key_write,
+    thumbprint,
+)
+
+WORDS = (
+    "This machine would sign for the vaults with another identity than the others on its database. Copy "
+    "keys/identity.pem from there, or set GATEWAY_KEYS_DIR to a directory that all of them can read."
+)
 
 
 def identity_path() -> Path:
-    return Path(settings.DATA_DIR) / "keys" / "identity.pem"
+    return keys_directory() / "identity.pem"
 
 
 def identity_ensure() -> PrivateKey:
@@ -30,3 +41,13 @@ def identity_ensure() -> PrivateKey:
 def identity_jwk() -> dict[str, str]:
     """The public half, for a vault to register."""
     return jwk_from_key(identity_ensure())
+
+
+def identity_mark() -> str:
+    """By what other machines know that they have the same: the key's thumbprint."""
+    return thumbprint(identity_jwk())
+
+
+def identity_mark_fits(mark: str) -> bool:
+    """Makes no key where there is none: only the others' would do."""
+    return identity_path().exists() and identity_mark() == mark

@@ -66,7 +66,7 @@ class Ledger:
 
     def load(self) -> None:
         """Reads what earlier attempts left; the staging folder holds nothing but what waits to be sent."""
-        self.parts = {part.name: part for part in self._job.parts.select_related("job").order_by("pk")}
+        self.parts = {part.name: part for part in self._job.parts.order_by("pk")}
         confirmed = [part for part in self.parts.values() if part.confirmed_at is not None]
         self._files_done = sum(part.instance_id is not None for part in confirmed)
         self._done_bytes = sum(part.content_size_bytes for part in confirmed)

@@ -143,7 +143,7 @@ def recovery_pin(vault: Vault, jwk: Mapping[str, object] | None, *, expected_fin
     with _pins_changed(vault, actor=actor) as change:
         if public is not None and thumbprint(public) == change.row.recipient_key_id:
             raise PinError("The recovery key is the recipient's own. Make another, and keep it offline.")
-        change.row.recovery_jwk = public
+        change.recovery(public)
         change.note("recovery key changed", to_key_id=thumbprint(public) if public else "")
 
 
@@ -227,9 +227,19 @@ class _Change:
         row.recipient_jwk, row.recipient_key_id, row.recipient_pinned_at = jwk, kid, database_now()
         row.canary_upload_id = row.canary_proof_sha256 = ""
         row.canary_sent_at = None
-        proved_at = row.proved_keys.get(kid)
-        row.canary_proved_at = dt.datetime.fromisoformat(proved_at) if proved_at else None
+        row.canary_proved_at = self._proved_at(kid)
         self.note("recipient key changed", from_key_id=old, to_key_id=kid, **detail)
+
+    def recovery(self, jwk: dict[str, str] | None) -> None:
+        row = self.row
+        row.recovery_jwk = jwk
+        row.recovery_canary_upload_id = row.recovery_canary_proof_sha256 = ""
+        row.recovery_canary_sent_at = None
+        row.recovery_canary_proved_at = self._proved_at(thumbprint(jwk)) if jwk is not None else None
+
+    def _proved_at(self, kid: str) -> dt.datetime | None:
+        proved_at = self.row.proved_keys.get(kid)
+        return dt.datetime.fromisoformat(proved_at) if proved_at else None
 
     def note(self, action: str, **detail: object) -> None:
         self.row.save()

@@ -13,10 +13,11 @@ from gateway_project.core.services.bell import ring
 from gateway_project.core.services.jobs import job_retry
 from gateway_project.core.services.lanes import lane_resume
 from studies.models import StudyRevision
-from uploads.models import UploadJob
+from uploads.models import LOST_CODES, UploadJob
 from uploads.queue import NAME, QUEUE
 from uploads.selectors import vaults_enabled
 from uploads.services.anew import ANEW_BY_A_PERSON, upload_renewed
+from uploads.verification import upload_files_here
 
 EARLIER_REVISION = "earlier-revision"
 
@@ -58,7 +59,8 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
     """A person asks again: what waits after a failure or was given up is tried at once; answers how many uploads.
 
     A lane that waits because of a fault is let try again too. An upload that gateway and vault cannot agree on any more
-    gets a fresh upload id. Rows are locked lanes first, then jobs, then the study: as every transition does.
+    gets a fresh upload id, and so does one that its vault has lost, while its files are here. Rows are locked lanes
+    first, then jobs, then the study: as every transition does.
     """
     retried = 0
     with transaction.atomic():
@@ -71,6 +73,10 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
             if not lane.circuit_closed:
                 lane_resume(lane, actor=actor, now=now)
         for job in list(failed.select_for_update(of=("self",), no_key=True).select_related("revision")):
+            if job.error_code in LOST_CODES:
+                if not upload_files_here(job):
+                    continue  # it would only lose what the vault still has
+                retried += _followers_renewed(job, actor=actor, now=now)
             if job.error_code in ANEW_BY_A_PERSON:
                 fields = upload_renewed(job, code=job.error_code, actor=actor)
                 UploadJob.objects.filter(pk=job.pk).update(**fields)
@@ -84,6 +90,28 @@ def uploads_retry(study_id: int, *, actor: str, now: datetime) -> int:
             )
             ring(NAME)
     return retried
+
+
+def _followers_renewed(job: UploadJob, *, actor: str, now: datetime) -> int:
+    """What an upload's vault has of the study's later revisions goes anew after it: their maps refer to its files."""
+    later = UploadJob.objects.filter(
+        vault_id=job.vault_id,
+        revision__study_id=job.revision.study_id,
+        revision__number__gt=job.revision.number,
+        state=JobState.DONE,
+    )
+    renewed = 0
+    for follower in list(later.select_for_update(of=("self",), no_key=True).select_related("revision")):
+        if not upload_files_here(follower):
+            continue
+        fields = upload_renewed(follower, code=job.error_code, actor=actor)
+        words = "An earlier revision of this study is uploaded anew. This one follows it."
+        values = {"state": JobState.READY, "run_after": now, "attempts": 0, "crashes": 0, "ended_at": None}
+        UploadJob.objects.filter(pk=follower.pk).update(
+            **fields, **values, error_code=EARLIER_REVISION, error_words=words
+        )
+        renewed += 1
+    return renewed
 
 
 def uploads_follow(job: UploadJob, *, now: datetime) -> bool:

@@ -18,22 +18,20 @@ from django.db.models import F
 from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault, StopAskedError
 from gateway_project.core.failpoint import failpoint
-from gateway_project.core.models import AuditEventType
 from gateway_project.core.processes import stopping
-from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.jobs import job_done, job_note, job_progress
 from network.dicomweb.stow import DUPLICATE_INSTANCE, Meaning, Part, StoreAnswer, failure_meaning, warning_words
 from studies.dicom.spool import SpoolError, Store
 from studies.models import Instance
 from uploads.models import UploadAttempt, UploadJob, UploadPart
 from uploads.queue import QUEUE
-from uploads.selectors import earlier_unfinished, stow_instances
+from uploads.selectors import stow_instances
+from uploads.services.attempt import order_check, upload_recorded
 from uploads.services.limits import Limits
-from uploads.services.plan import EARLIER_REVISION, uploads_follow
+from uploads.services.plan import uploads_follow
 from uploads.services.stored import stored_object
 from uploads.stow.client import RequestRefusedError, StowClient
 
-ACTOR = "process:upload"
 BLOCK_BYTES = 256 * 1024
 LEASE_RENEWAL_SECONDS = 5.0
 REFUSALS_IN_VAIN = 5
@@ -98,11 +96,7 @@ class StowUpload:
 
         Raises JobFault, VaultError, LeaseLostError, LaneWaitsError, StopAskedError.
         """
-        if earlier_unfinished(self._job).exists():  # a changed object must not be overtaken by the one it replaces
-            raise JobFault(
-                "An earlier revision of this study is not in this vault yet. This one follows it.",
-                code=EARLIER_REVISION,
-            )
+        order_check(self._job)
         self._renew()
         for batch in self._batches(self._waiting()):
             self._deliver(batch)
@@ -287,19 +281,7 @@ class StowUpload:
 
     def _finish(self) -> None:
         """Runs inside the transaction that marks the job done."""
-        audit_record(
-            AuditEventType.DATA_EXPORT,
-            actor=ACTOR,
-            subject=f"study:{self._job.revision.study_id}",
-            detail={
-                "action": "uploaded",
-                "vault": self._job.vault_id,
-                "transport": self._job.vault.transport,
-                "revision": self._job.revision.number,
-                "upload_id": self._job.upload_id,
-                "files": self._job.files_done,
-            },
-        )
+        upload_recorded(self._job, files=self._job.files_done, transport=self._job.vault.transport)
 
     def _progress(self, content_bytes: int) -> None:
         """Called as bytes move, with how many of the request's have: no faster than the vault's row allows."""

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import BinaryIO
 
 from django.db import transaction
@@ -11,9 +11,7 @@ from django.db import transaction
 from gateway_project.core.clock import database_now
 from gateway_project.core.errors import JobFault
 from gateway_project.core.failpoint import failpoint
-from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
-from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.jobs import job_done, job_note
 from studies.dicom.spool import Store
 from studies.models import Instance
@@ -23,18 +21,18 @@ from uploads.envelope.seal import SealingRun
 from uploads.models import UploadJob, UploadPart
 from uploads.ports import VaultError, VaultPort
 from uploads.queue import QUEUE
-from uploads.selectors import earlier_unfinished, upload_instances
+from uploads.selectors import upload_instances, upload_study
 from uploads.services.anew import ANEW_BY_ITSELF, KEY_ROTATED, UPLOAD_CLOSED, upload_renewed
+from uploads.services.attempt import ACTOR, order_check, upload_recorded
 from uploads.services.conveyor import Conveyor, Sealing
 from uploads.services.documents import study_info, study_map, study_metadata
 from uploads.services.identity import identity_ensure, identity_jwk
 from uploads.services.ledger import Ledger
 from uploads.services.limits import Limits
 from uploads.services.pins import pins_verify, recipients_settle
-from uploads.services.plan import EARLIER_REVISION, uploads_follow
+from uploads.services.plan import uploads_follow
 from uploads.services.stored import stored_object
 
-ACTOR = "process:upload"
 DOCUMENTS = ("metadata", "info")
 MAP = "map"
 
@@ -51,6 +49,7 @@ class Upload:
         self._store = store
         self._ledger = Ledger(job)
         self._run: SealingRun | None = None
+        self._study: list[Instance] = []
         self._receipt_token = ""
 
     def run(self) -> None:
@@ -61,7 +60,7 @@ class Upload:
         stands for two contents, and what the vault has forgotten we have no longer. Raises JobFault, VaultError,
         EnvelopeError, SpoolError, LeaseLostError, StopAskedError.
         """
-        self._order_check()
+        order_check(self._job)
         pins_verify(self._job.vault, self._vault)
         self._ledger.renew()
         try:
@@ -78,14 +77,6 @@ class Upload:
         failpoint("upload.done")
         uploads_follow(self._job, now=database_now())
 
-    def _order_check(self) -> None:
-        """A revision goes to a vault after the earlier ones: its map refers to their files by upload id and name."""
-        if earlier_unfinished(self._job).exists():
-            raise JobFault(
-                "An earlier revision of this study is not in this vault yet. This one follows it.",
-                code=EARLIER_REVISION,
-            )
-
     def _send_all(self) -> None:
         """On return the vault has confirmed everything, and what we stand for is signed and kept.
 
@@ -94,20 +85,23 @@ class Upload:
         """
         ledger = self._ledger
         ledger.load()
+        self._study = upload_study(self._job)
         width = option("UPLOAD.PARALLEL_FILES")
         limits = Limits(self._job.vault, now=database_now())
         upload_id = self._job.upload_id
         with Conveyor(ledger, vault=self._vault, limits=limits, upload_id=upload_id, width=width) as conveyor:
             conveyor.run([part for part in ledger.waiting() if part.name.startswith("key-")], ())
-            sealings = [*self._file_sealings(conveyor), *self._document_sealings(conveyor, DOCUMENTS)]
-            conveyor.run(ledger.waiting(), sealings)
+            waiting = ledger.waiting()
+            sealings = chain(self._file_sealings(conveyor), self._document_sealings(conveyor, DOCUMENTS))
+            conveyor.run(waiting, sealings)
             conveyor.run((), self._document_sealings(conveyor, (MAP,)))
         self._commitment_write()
 
     def _file_sealings(self, conveyor: Conveyor) -> list[Sealing]:
         """Names are numbers that no file of this upload has yet: a name is never given twice."""
         sealed = {part.instance_id for part in self._ledger.parts.values() if part.instance_id is not None}
-        missing = [instance for instance in upload_instances(self._job) if instance.pk not in sealed]
+        wanted = set(upload_instances(self._job).values_list("pk", flat=True)) - sealed
+        missing = [instance for instance in self._study if instance.pk in wanted]
         self._ledger.files_planned(
             len(sealed) + len(missing), missing_bytes=sum(instance.size_bytes for instance in missing)
         )
@@ -157,7 +151,7 @@ class Upload:
                 gateway_id=str(option("INSTANCE.ID")),
                 vault_id=vault.vault_id,
             )
-            conveyor.run((), [self._bytes_sealing(document.name, document.content) for document in run.key_documents])
+            conveyor.lead(self._bytes_sealing(document.name, document.content) for document in run.key_documents)
             self._run = run
         return self._run
 
@@ -171,8 +165,8 @@ class Upload:
 
     def _document(self, kind: str) -> dict[str, object]:
         if kind == MAP:
-            return study_map(self._job, self._ledger.parts.values())
-        return study_info(self._job) if kind == "info" else study_metadata(self._job)
+            return study_map(self._job, self._ledger.parts.values(), self._study)
+        return study_info(self._job) if kind == "info" else study_metadata(self._job, self._study)
 
     def _bytes_sealing(self, name: str, content: bytes, *, run_id: str = "") -> Sealing:
         sha256 = hashlib.sha256(content).hexdigest()
@@ -219,19 +213,7 @@ class Upload:
     def _finish(self, receipt: Receipt) -> None:
         """Runs inside the transaction that marks the job done."""
         job_note(self._job, receipt=self._receipt_token, receipt_id=receipt.receipt_id, receipt_at=database_now())
-        audit_record(
-            AuditEventType.DATA_EXPORT,
-            actor=ACTOR,
-            subject=f"study:{self._job.revision.study_id}",
-            detail={
-                "action": "uploaded",
-                "vault": self._job.vault_id,
-                "revision": self._job.revision.number,
-                "upload_id": self._job.upload_id,
-                "receipt_id": receipt.receipt_id,
-                "files": len(receipt.files),
-            },
-        )
+        upload_recorded(self._job, files=len(receipt.files), receipt_id=receipt.receipt_id)
 
     def _begin_anew(self, code: str) -> None:
         """Raises JobFault in every case: the upload has a fresh id and waits its turn, or the vault has closed it."""

@@ -16,7 +16,7 @@ from gateway_project.core.services.lanes import lane_ensure, lane_pause, lane_re
 from uploads.client import SLOWEST_BYTES_PER_SECOND, VaultClient
 from uploads.envelope.keys import key_from_jwk, thumbprint
 from uploads.models import Vault
-from uploads.ports import VaultError, VaultPort
+from uploads.ports import ArchivePort, VaultError
 from uploads.services.limits import vault_share
 from uploads.services.pins import Offer, PinError, key_compared
 from uploads.ways import way_check
@@ -137,7 +137,7 @@ def vault_way_set(vault: Vault, *, proxy: str | None, actor: str, now: datetime)
         lane_wait(vault.lane_id, until=None, now=now)
 
 
-def vault_client(vault: Vault) -> VaultPort:
+def vault_client(vault: Vault) -> ArchivePort:
     """How this vault is spoken to. What is wrong with its settings is no study's fault: JobFault, the lane waits."""
     try:
         token = secret_decrypt(vault.token)

@@ -113,7 +113,7 @@ class StowClient:
 
     def _read(self, response: requests.Response) -> StoreAnswer:
         try:
-            return answer_parse(answer_read(response, limit=ANSWER_BYTES, deadline_seconds=self._timeout[1]))
+            return answer_parse(answer_read(response.raw, limit=ANSWER_BYTES, deadline_seconds=self._timeout[1]))
         except VaultError as error:
             raise _said(error) from None
         except DicomwebError:
@@ -124,7 +124,7 @@ class StowClient:
             return _unknown_answer()
         if response.status_code in _REFUSED:
             return RequestRefusedError(*_REFUSED[response.status_code], permanent=True)
-        error = refusal_translate(response, deadline_seconds=self._timeout[1])
+        error = refusal_translate(response.raw, deadline_seconds=self._timeout[1])
         if error.permanent:
             return RequestRefusedError("stow-refused", f"The server refuses the request (HTTP {response.status_code}).",
                                        permanent=True)  # fmt: skip

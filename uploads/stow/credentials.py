@@ -151,9 +151,9 @@ class ClientCredentials:
                     lane_fault=True,
                 )
             if response.status_code != 200:
-                raise _told_apart(refusal_translate(response, deadline_seconds=self._timeout_seconds))
+                raise _told_apart(refusal_translate(response.raw, deadline_seconds=self._timeout_seconds))
             try:
-                return answer_read(response, limit=ANSWER_BYTES, deadline_seconds=self._timeout_seconds)
+                return answer_read(response.raw, limit=ANSWER_BYTES, deadline_seconds=self._timeout_seconds)
             except VaultError as error:
                 raise _told_apart(error) from None
 

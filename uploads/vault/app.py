@@ -95,7 +95,7 @@ class _Answer:
 
 @dataclass
 class _Body:
-    """The request's body, never read beyond its Content-Length."""
+    """The request's body, never read beyond its Content-Length; a block may be shorter than was asked for."""
 
     source: Readable
     missing: int
@@ -108,6 +108,15 @@ class _Body:
             raise VaultStoreError("body-incomplete") from error
         self.missing -= len(block)
         return block
+
+    def whole(self) -> bytes:
+        """All of it; `body-incomplete` when the sender ends early."""
+        blocks = []
+        while self.missing:
+            blocks.append(self.read(self.missing))
+            if not blocks[-1]:
+                raise VaultStoreError("body-incomplete")
+        return b"".join(blocks)
 
     def discard(self, limit: int) -> None:
         """Reads what is left, unless it is more than `limit`; a sender cut off in mid body would not see its answer."""
@@ -294,10 +303,7 @@ class VaultApp:
             raise _ProblemError("length-required")
         if body.missing > COMMITMENT_BYTES_MAX:
             raise VaultStoreError("too-large")
-        size_bytes = body.missing
-        content = body.read(size_bytes)
-        if len(content) < size_bytes:
-            raise VaultStoreError("body-incomplete")
+        content = body.whole()
         receipt = self._store.commit(upload_id, content.decode("ascii", "replace").strip(), gateway=gateway)
         logger.info("vault.upload-committed", extra={"upload_id": upload_id, "gateway_id": gateway.gateway_id})
         return _Answer(200, receipt.encode("ascii"), "application/jose")

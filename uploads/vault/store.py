@@ -42,7 +42,6 @@ FILE_BYTES_MAX = 64 * 1024**3
 FILES_MAX = 100_000
 """What one commitment may list; a commitment of that many files has about 20 MB."""
 BLOCK_BYTES = 1024 * 1024
-"""As much as gunicorn reads ahead, so that it has nothing left over to copy."""
 
 _OWNERS_KEPT = 4096
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -50,7 +49,7 @@ _NO_QUOTA = Quota()
 
 
 class Readable(Protocol):
-    """A body: a WSGI input, or any binary file."""
+    """A body: a WSGI input, or any binary file; a block may be shorter than was asked for, and is empty at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('core', '0002_lane_waits'),
+        ('core', '0003_rollup_mark'),
     ]
 
     operations = [

@@ -1,8 +1,10 @@
 """The bell: tells a cluster that there is work. Losing a ring loses no work, the ticker rings again."""
 
 import logging
+import time
 from typing import cast
 
+import redis
 from django.conf import settings
 from django.db import transaction
 from django_q.tasks import async_task
@@ -14,6 +16,13 @@ logger = logging.getLogger(__name__)
 
 DRAIN = "gateway_project.core.tasks.drain"
 TICK = "gateway_project.core.tasks.tick"
+DEAF_SECONDS = 5.0  # the ticker's own interval: it rings again as soon as the bell can be heard
+
+
+class _Bell:
+    """What this process knows of Redis: while it does not answer, nobody who commits waits for it again."""
+
+    deaf_until = 0.0
 
 
 def ring(queue_name: str) -> None:
@@ -29,9 +38,13 @@ def ring_periodics(names: list[str]) -> None:
 
 def _ring(task: str, argument: str | list[str], *, cluster: str) -> None:
     """Task arguments are names of ours only: no ids of patients, no PHI, nothing a forged row could make dangerous."""
+    if time.monotonic() < _Bell.deaf_until:
+        return
     try:
         clusters = cast("dict[str, dict[str, int]]", settings.Q_CLUSTER["ALT_CLUSTERS"])
         if rings_waiting(cluster) < 2 * clusters[cluster]["workers"] + 2:
             async_task(task, argument, cluster=cluster)
     except Exception as error:  # noqa: BLE001 - the work is safe in its row; the ticker rings again within 5 s
+        if isinstance(error, redis.RedisError):
+            _Bell.deaf_until = time.monotonic() + DEAF_SECONDS
         logger.warning("ring failed", extra={"cluster": cluster, "error": type(error).__name__})

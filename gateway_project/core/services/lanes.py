@@ -89,7 +89,8 @@ def lane_resume(lane: Lane, *, actor: str, now: datetime) -> None:
 
 
 def lane_pause(lane: Lane, *, actor: str, now: datetime) -> None:
-    """A person stops the lane: what is under way ends, nothing new begins."""
+    """A person stops the lane: what is under way ends, nothing new begins. Pausing a paused one changes nothing."""
     with transaction.atomic():
-        Lane.objects.filter(pk=lane.pk).update(paused=True, changed_at=now)
+        if not Lane.objects.filter(pk=lane.pk, paused=False).update(paused=True, changed_at=now):
+            return
         audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"lane:{lane.name}", detail={"action": "pause"})

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.cache import cache_control
+from django.views.decorators.vary import vary_on_cookie
 
 from gateway_project.core.roles import can_act, can_administer, can_see
 
@@ -17,10 +18,10 @@ View = Callable[..., HttpResponseBase]
 private = cache_control(private=True, no_store=True)
 
 
-def _allowed(test: Callable[[Any], bool]) -> Callable[[View], View]:
+def _allowed(test: Callable[[Any], bool], caching: Callable[[View], View] = private) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @login_required
-        @private
+        @caching
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not test(request.user):
@@ -33,5 +34,6 @@ def _allowed(test: Callable[[Any], bool]) -> Callable[[View], View]:
 
 
 seeing = _allowed(can_see)
+seeing_pictures = _allowed(can_see, vary_on_cookie)  # which say themselves how long the browser may keep them
 acting = _allowed(can_act)
 administering = _allowed(can_administer)

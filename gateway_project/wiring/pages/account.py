@@ -1,6 +1,7 @@
 """Logging in and out, and set-up."""
 
 import logging
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth import login
@@ -15,7 +16,9 @@ from django.views.decorators.http import require_http_methods
 from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of
 from gateway_project.core.services.audit import audit_record
+from gateway_project.core.services.logins import Attempt, attempt_succeeded
 from gateway_project.wiring.forms import FirstAdministratorForm
+from gateway_project.wiring.login_limit import attempt_of, locked_out
 from gateway_project.wiring.pages.access import private
 from gateway_project.wiring.setup import (
     SetupClosedError,
@@ -32,15 +35,24 @@ class GatewayLoginView(LoginView):
     """Django's own: a new session key, one error for every failure, and onwards only to addresses of ours."""
 
     template_name = "registration/login.html"
+    attempt: Attempt
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Refused before the password is looked at, once too many from this address were wrong."""
+        self.attempt = attempt_of(request)
+        if self.attempt.wait_seconds:
+            return locked_out(request, self.attempt)
+        return super().post(request, *args, **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         response = super().form_valid(form)
-        audit_record(
-            AuditEventType.USER_AUTHENTICATION,
-            actor=actor_of(form.get_user()),
-            subject=f"user:{form.get_user().pk}",
-            detail={"action": "logged in", "address": self.request.META.get("REMOTE_ADDR", "")},
-        )
+        attempt_succeeded(self.attempt)
+        detail: dict[str, Any] = {"action": "logged in", "address": self.request.META.get("REMOTE_ADDR", "")}
+        if self.attempt.failed_before:
+            detail["failed_before"] = self.attempt.failed_before
+        user = form.get_user()
+        subject = f"user:{user.pk}"
+        audit_record(AuditEventType.USER_AUTHENTICATION, actor=actor_of(user), subject=subject, detail=detail)
         return response
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
@@ -65,12 +77,12 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
             raise Http404 from error
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")
         messages.success(request, f"Welcome, {user.get_username()}. The gateway is yours.")
-        return redirect("studies")
+        return redirect("now")
     return render(request, "setup/administrator.html", {"form": form})
 
 
 urlpatterns = [
-    path("login/", GatewayLoginView.as_view(), name="login"),
+    path("login/", private(GatewayLoginView.as_view()), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("setup/<str:token>/", setup, name="setup"),
 ]

@@ -33,7 +33,7 @@ def lane_resume_now(request: HttpRequest, pk: int) -> HttpResponse:
     lane = get_object_or_404(Lane, pk=pk)
     lane_resume(lane, actor=actor_of(request.user), now=database_now())
     messages.success(request, f"{lane.title}: it is tried again at once.")
-    return back(request, "studies")
+    return back(request, "now")
 
 
 @acting
@@ -53,7 +53,7 @@ def alert_acknowledge_now(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, "Acknowledged. The alert stays open until the gateway sees the thing well again.")
     else:
         messages.info(request, "Somebody had acknowledged it already.")
-    return back(request, "studies")
+    return back(request, "now")
 
 
 urlpatterns = [

@@ -20,6 +20,7 @@ class Entry:
 
 
 ENTRIES = (
+    Entry("now", "Now"),
     Entry("studies", "Studies", section="/studies/"),
     Entry("connections", "Connections"),
     Entry("vaults", "Vaults", section="/vaults/"),

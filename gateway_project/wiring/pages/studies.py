@@ -1,12 +1,11 @@
 """The list of studies: search, filters, pages."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.timezone import now
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_http_methods
@@ -14,6 +13,8 @@ from django.views.decorators.http import require_GET, require_http_methods
 from gateway_project.wiring import browse
 from gateway_project.wiring.forms import SearchForm
 from gateway_project.wiring.pages.access import seeing
+from gateway_project.wiring.study_filters import filter_menus, filters_read, state_chips
+from gateway_project.wiring.summary import summary_now
 
 SEARCH_KEY = "study_search"
 
@@ -25,7 +26,11 @@ def studies(request: HttpRequest) -> HttpResponse:
     """The list. A search is posted and kept in the session, so that no patient stands in an address."""
     if request.method == "POST":
         return _search(request)
-    return render(request, "studies/list.html", _list_context(request))
+    context = _list_context(request)
+    filters = context["filters"]
+    return render(
+        request, "studies/list.html", context | {"chips": state_chips(filters), "menus": filter_menus(filters)}
+    )
 
 
 @seeing
@@ -43,28 +48,31 @@ def _search(request: HttpRequest) -> HttpResponse:
         request.session[SEARCH_KEY] = query
     else:
         request.session.pop(SEARCH_KEY, None)
-    return redirect("studies")
+    try:
+        narrowed = filters_read(request.GET).address()
+    except ValueError as error:
+        raise BadRequest from error
+    return redirect(reverse("studies") + (f"?{narrowed}" if narrowed else ""))
 
 
 def _list_context(request: HttpRequest) -> dict[str, Any]:
-    state = request.GET.get("state", "")
     query = str(request.session.get(SEARCH_KEY, ""))
     before, after = request.GET.get("before", ""), request.GET.get("after", "")
     try:
-        listing = browse.studies_listing(state=state, query=query, before=before, after=after)
+        filters = filters_read(request.GET)
+        listing = browse.studies_listing(filters=filters, query=query, before=before, after=after, now=now())
     except ValueError as error:
         raise BadRequest from error
-    shown = {"state": state, "before": before, "after": after}
-    untouched = not (listing.rows or state or query or before or after)
+    untouched = not (listing.rows or filters.any or query or before or after)
     return {
         "listing": listing,
-        "summary": browse.studies_summary(now()),
+        "summary": summary_now(now()),
         "query": query,
-        "state": state,
-        "filters": [(key, label) for key, (label, _states) in browse.FILTERS.items()],
+        "filters": filters,
         "first_steps": browse.first_steps() if untouched else None,
         # only what was understood: the pages are compressed, and no stranger's words may stand beside a patient's
-        "address": urlencode({name: value for name, value in shown.items() if value}),
+        "address": filters.address(before=before, after=after),
+        "filter_address": filters.address(),
     }
 
 

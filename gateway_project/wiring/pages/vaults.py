@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 
 from gateway_project.wiring import browse_vaults
 from gateway_project.wiring.pages.access import seeing
-from uploads.selectors import vaults_all
+from uploads.selectors.lines import vaults_all
 
 
 @seeing

@@ -12,7 +12,9 @@ from django.utils.timezone import localtime, now
 
 from gateway_project.core.models import JobState
 from gateway_project.wiring import words
+from gateway_project.wiring.explain.catalogue import HEALS, WAITS, explanation, help_address
 from studies.models import StudyState
+from uploads.selectors import upload_rate
 
 register = template.Library()
 
@@ -57,6 +59,13 @@ def job_state(job: Any) -> dict[str, Any]:
     if job.state == JobState.READY and job.error_code:
         return {"icon": "again", "tone": "warn", "word": StudyState.FAILED_TRANSIENT.label}
     return {"icon": shape, "tone": tone, "word": JobState(job.state).label}
+
+
+@register.inclusion_tag("parts/state.html")
+def state_of(mark: tuple[str, str, str]) -> dict[str, str]:
+    """A state that was decided elsewhere: (icon, tone, word)."""
+    shape, tone, word = mark
+    return {"icon": shape, "tone": tone, "word": word}
 
 
 @register.simple_tag
@@ -119,6 +128,12 @@ def size(size_bytes: int | None) -> str:
 
 
 @register.filter
+def whole(number: int) -> str:
+    """`12,402`."""
+    return f"{number:,}"
+
+
+@register.filter
 def person(name: str) -> str:
     return words.person_words(name)
 
@@ -140,11 +155,26 @@ def uid(value: str, label: str = "UID") -> dict[str, str]:
     return {"value": value, "short": words.uid_short(value), "label": label}
 
 
+@register.simple_tag
+def explained(code: str) -> dict[str, str] | None:
+    """What the catalogue says about an error code; None for one that it does not know, a vault's own say."""
+    found = explanation(str(code or ""))
+    if found is None:
+        return None
+    return {
+        "title": found.title,
+        "cause": found.cause,
+        "step": found.step,
+        "repairs": HEALS if found.heals else WAITS,
+        "address": help_address(code),
+    }
+
+
 @register.inclusion_tag("parts/progress.html")
 def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
     """Progress in bytes; rate and time left once the running attempt has moved something."""
     percent = math.floor(100 * job.progress_done / job.progress_total) if job.progress_total else 0
-    rate = _rate(job)
+    rate = upload_rate(job, now=now())
     left = (job.progress_total - job.progress_done) / rate if rate else None
     return {
         "label": label,
@@ -154,10 +184,3 @@ def job_progress(job: Any, label: str = "Upload") -> dict[str, Any]:
         "rate": f"{words.size_words(rate)}/s" if rate else "",
         "left": words.duration_words(left) if left is not None else "",
     }
-
-
-def _rate(job: Any) -> float | None:
-    for attempt in job.tries.all():
-        if attempt.result == "running" and attempt.bytes_sent:
-            return float(attempt.bytes_sent / max((now() - attempt.started_at).total_seconds(), 1))
-    return None

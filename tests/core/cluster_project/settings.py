@@ -11,9 +11,10 @@ sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
 import os  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from tests.core.cluster_project import ticker  # noqa: E402
+from tests.core.cluster_project import shared, ticker  # noqa: E402
 
 sys.modules["gateway_project.core.ticker"] = ticker
+sys.modules["gateway_project.core.shared"] = shared
 
 DIRECTORY = Path(os.environ["CLUSTER_PROJECT_DIR"])
 SECRET_KEY = "only for tests"
@@ -27,9 +28,10 @@ DATABASES = {
         "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"},
     }
 }
+REDIS_URL = os.environ.get("REDIS_URL", "")
 Q_CLUSTER = {
     "name": "cluster-tests",
-    "orm": "default",
+    **({"broker_class": "gateway_project.core.redis_broker.RedisBroker"} if REDIS_URL else {"orm": "default"}),
     "workers": 1,
     "queue_limit": 1,
     "bulk": 1,

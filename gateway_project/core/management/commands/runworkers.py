@@ -18,6 +18,7 @@ from django.db import connection
 
 from gateway_project.core.processes import StopFlag, die_with_parent, process_name_set, session_kill, stop_on_signals
 from gateway_project.core.schema import SchemaError, schema_check
+from gateway_project.core.shared import SharedError, shared_check
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Command(BaseCommand):
             sys.exit(part_run(only))
         try:
             schema_check()
-        except SchemaError as error:
+            shared_check()
+        except (SchemaError, SharedError) as error:
             raise CommandError(str(error)) from error
         finally:
             connection.close()

@@ -9,7 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from gateway_project.core.errors import GatewayError
 from gateway_project.core.options import boot_values_freeze
 from gateway_project.core.schema import schema_check
+from gateway_project.core.shared import shared_check
 from gateway_project.wiring import listeners
+from gateway_project.wiring.file_systems import store_locks_check
 from gateway_project.wiring.locks import LockError, lock_hold
 from network.dimse.errors import DimseError
 from studies.dicom.spool import SpoolError
@@ -30,6 +32,8 @@ class Command(BaseCommand):
                 listeners.receiver_run(receiver, channel)
                 return
             schema_check()
+            store_locks_check()
+            shared_check()
             boot_values_freeze()
             lock_hold(settings.DATA_DIR / "run" / "listeners.lock", what="A listener")
             listeners.acceptor_run()

@@ -20,7 +20,7 @@ def fold(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('studies', '0004_patient_name_folded'),
+        ('studies', '0006_patient_name_folded'),
     ]
 
     operations = [

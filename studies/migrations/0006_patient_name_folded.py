@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('studies', '0003_fewer_indexes'),
+        ('studies', '0005_silence_switch'),
     ]
 
     operations = [

@@ -5,13 +5,21 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
 from studies.models import Instance
 from studies.selectors import study_instances_through
-from uploads.models import Transport, UploadAttempt, UploadJob, UploadPart, Vault
-from uploads.queue import NAME as QUEUE_NAME
+from uploads.envelope.keys import thumbprint
+from uploads.models import (
+    LOST_CODES,
+    Transport,
+    UploadAttempt,
+    UploadJob,
+    UploadPart,
+    Vault,
+)
+from uploads.queue import NAME
 
 REFUSALS_SHOWN = 10
 
@@ -37,6 +45,16 @@ class UploadOutlook:
 
 def vaults_enabled() -> QuerySet[Vault]:
     return Vault.objects.filter(enabled=True).select_related("lane")
+
+
+def vault_names() -> list[tuple[int, str]]:
+    """Every vault there is or was, for a filter."""
+    return list(Vault.objects.order_by("name").values_list("pk", "name")[:100])
+
+
+def studies_of_vault(vault_id: int) -> Q:
+    """Studies of which something was, or is to be, uploaded to this vault."""
+    return Q(Exists(UploadJob.objects.filter(vault_id=vault_id, revision__study_id=OuterRef("pk"))))
 
 
 def uploads_outlook(study_id: int) -> UploadOutlook:
@@ -78,9 +96,11 @@ def _kind(state: str, error_code: str) -> str:
 def study_uploads(study_id: int) -> QuerySet[UploadJob]:
     """The uploads of a study with their attempts, oldest revision first: what the study page shows.
 
-    `refusals`: the first instances that a DICOMweb server did not store, with the reason.
+    `refusals`: the first instances that a DICOMweb server did not store, with the reason. `files_gone`: some files of
+    it are deleted here.
     """
     refused = UploadPart.objects.filter(confirmed_at__isnull=True).exclude(result_words="")
+    gone = Instance.objects.filter(revision=OuterRef("revision_id"), file_deleted_at__isnull=False)
     refusals = refused.select_related("instance").order_by("instance_id")[:REFUSALS_SHOWN]
     return (
         UploadJob.objects.filter(revision__study_id=study_id)
@@ -90,6 +110,7 @@ def study_uploads(study_id: int) -> QuerySet[UploadJob]:
             Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")),
             Prefetch("parts", queryset=refusals, to_attr="refusals"),
         )
+        .annotate(files_gone=Exists(gone))
         .order_by("revision__number", "vault_id")
     )
 
@@ -103,15 +124,21 @@ def _earlier(job: UploadJob) -> QuerySet[UploadJob]:
 
 
 def earlier_unfinished(job: UploadJob) -> QuerySet[UploadJob]:
-    """Uploads of earlier revisions to the same vault that this one has to wait for."""
-    return _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    """Uploads of earlier revisions to the same vault that this one has to wait for.
+
+    Not for one that the vault has lost: what of it is still here travels in this one, and the rest is named as absent.
+    """
+    unfinished = _earlier(job).exclude(state__in=(JobState.DONE, JobState.CANCELLED))
+    return unfinished.exclude(state=JobState.PARKED, error_code__in=LOST_CODES)
 
 
 def earlier_parts(job: UploadJob) -> dict[int, UploadPart]:
     """For each instance that a finished upload of an earlier revision brought to the same vault: its file there."""
-    parts = UploadPart.objects.filter(
+    found = UploadPart.objects.filter(
         job__in=_earlier(job).filter(state=JobState.DONE), instance__isnull=False, confirmed_at__isnull=False
-    ).select_related("job")
+    )
+    # Of the job only its id at the vault: its commitment and receipt are megabytes, and would come once for each part.
+    parts = found.select_related("job").only(*(field.name for field in UploadPart._meta.fields), "job__upload_id")
     return {part.instance_id: part for part in parts.order_by("pk") if part.instance_id is not None}
 
 
@@ -119,6 +146,11 @@ def earlier_upload_ids(job: UploadJob) -> list[str]:
     """The finished uploads of earlier revisions to the same vault, oldest first."""
     done = _earlier(job).filter(state=JobState.DONE)
     return list(done.order_by("revision__number").values_list("upload_id", flat=True))
+
+
+def upload_study(job: UploadJob) -> list[Instance]:
+    """What the upload's documents tell of: the study up to its revision, each series once in memory."""
+    return list(study_instances_through(job.revision).select_related(None).prefetch_related("series"))
 
 
 def upload_instances(job: UploadJob) -> QuerySet[Instance]:
@@ -134,14 +166,41 @@ def upload_instances(job: UploadJob) -> QuerySet[Instance]:
 
 
 def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
-    """The upload that is under way for each of these studies, by study."""
+    """The upload that is under way for each of these studies, with its attempts, by study."""
     jobs = UploadJob.objects.filter(state=JobState.RUNNING, revision__study_id__in=study_ids).select_related("revision")
+    jobs = jobs.defer("commitment", "receipt").prefetch_related("tries")
     return {job.revision.study_id: job for job in jobs.order_by("pk")}
+
+
+def upload_rate(job: UploadJob, *, now: datetime) -> float | None:
+    """Bytes a second of the attempt under way (of `tries`), on average; None until it has moved something."""
+    for attempt in job.tries.all():
+        if attempt.result == "running" and attempt.bytes_sent:
+            return attempt.bytes_sent / max((now - attempt.started_at).total_seconds(), 1.0)
+    return None
+
+
+def study_attempts(study_id: int, *, limit: int) -> list[UploadAttempt]:
+    """The latest attempts of all uploads of a study, the latest first."""
+    attempts = UploadAttempt.objects.filter(job__revision__study_id=study_id)
+    told = attempts.select_related("job__vault", "job__revision").defer("job__commitment", "job__receipt")
+    return list(told.order_by("-started_at", "-pk")[:limit])
+
+
+def lane_uploads() -> dict[int, dict[str, int]]:
+    """For each lane, how many uploads are in each state; those that are done or cancelled are not counted."""
+    states = (JobState.READY, JobState.RUNNING, JobState.PARKED)
+    jobs = UploadJob.objects.filter(queue=NAME, state__in=states).order_by().values_list("lane_id", "state")
+    counted: dict[int, dict[str, int]] = {}
+    for lane_id, state, number in jobs.annotate(number=Count("pk")):
+        counted.setdefault(lane_id, {})[state] = number
+    return counted
 
 
 def upload_latest_done() -> UploadJob | None:
     """The upload that got its receipt last."""
-    return UploadJob.objects.filter(state=JobState.DONE).select_related("revision", "vault").order_by("-pk").first()
+    done = UploadJob.objects.filter(state=JobState.DONE, ended_at__isnull=False).select_related("revision", "vault")
+    return done.defer("commitment", "receipt").order_by("-ended_at").first()
 
 
 def demonstration_exists() -> bool:
@@ -149,10 +208,16 @@ def demonstration_exists() -> bool:
 
 
 def deletion_allowed(vault: Vault, *, key_id: str | None = None) -> bool:
-    """Whether receipts of this vault may ever allow deletion of what is sealed for this recipient key (default: the
-    pinned one): the recipient has opened a canary with it, and the vault is no demonstration.
+    """Whether receipts of this vault may ever allow deletion of what is sealed for this key (default: for all that are
+    pinned, the recovery key too): its holder has opened a canary with it, and the vault is no demonstration.
     """
-    return not vault.demonstration and (key_id or vault.recipient_key_id) in vault.proved_keys
+    key_ids = [key_id] if key_id else pinned_key_ids(vault)
+    return not vault.demonstration and all(each in vault.proved_keys for each in key_ids)
+
+
+def pinned_key_ids(vault: Vault) -> list[str]:
+    """Whom studies are sealed for now, the recipient first."""
+    return [vault.recipient_key_id, *([thumbprint(vault.recovery_jwk)] if vault.recovery_jwk else [])]
 
 
 # -- STOW: any DICOMweb server -----------------------------------------------------------------------------------------
@@ -175,7 +240,7 @@ def stow_instances(job: UploadJob) -> QuerySet[Instance]:
 def upload_allows_deletion(job: UploadJob) -> bool:
     """Whether what this upload brought to its vault may be deleted here, as far as this vault is concerned.
 
-    A GVE1 vault must have signed a receipt, for what is sealed for a key that was proved to open. A DICOMweb server
+    A GVE1 vault must have signed a receipt, for what is sealed for keys that were all proved to open. A DICOMweb server
     proves nothing later: it counts only where an administrator said so for this vault, and when it has confirmed every
     instance by its name.
     """
@@ -184,8 +249,8 @@ def upload_allows_deletion(job: UploadJob) -> bool:
         return False
     if vault.transport == Transport.STOW:
         return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
-    key_id = job.recipient_key_ids.partition(" ")[0]
-    return bool(job.receipt and key_id) and deletion_allowed(vault, key_id=key_id)
+    key_ids = job.recipient_key_ids.split()
+    return bool(job.receipt and key_ids) and all(deletion_allowed(vault, key_id=key_id) for key_id in key_ids)
 
 
 # -- the chain of custody ----------------------------------------------------------------------------------------------
@@ -228,71 +293,3 @@ def instances_in_vaults(instance_ids: Collection[int]) -> set[int]:
     for instance_id, vault_id in parts.values_list("instance_id", "job__vault_id"):
         held.setdefault(instance_id or 0, set()).add(vault_id)
     return {instance_id for instance_id, vaults in held.items() if vaults == required}
-
-
-# -- what the page of vaults shows -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Line:
-    """The uploads of one vault that are in one state: how many, and since when the oldest."""
-
-    count: int = 0
-    oldest_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class AttemptPage:
-    rows: list[UploadAttempt]
-    newer: bool
-    older: bool
-
-
-def vaults_all() -> QuerySet[Vault]:
-    """Every vault with its lane, those that are on first, and `receipt_at` and `receipt_id` of its latest receipt."""
-    done = UploadJob.objects.filter(vault=OuterRef("pk"), state=JobState.DONE).order_by("-pk")
-    receipted = done.filter(receipt_at__isnull=False)
-    return (
-        Vault.objects.select_related("lane")
-        .annotate(
-            receipt_at=Subquery(receipted.values("receipt_at")[:1]),
-            receipt_id=Subquery(receipted.values("receipt_id")[:1]),
-            done_at=Subquery(done.values("ended_at")[:1]),
-        )
-        .order_by("-enabled", "name")
-    )
-
-
-def uploads_in_line() -> dict[tuple[int, str], Line]:
-    """What is not done, by vault and state. One query over the index of states."""
-    states = (JobState.READY, JobState.RUNNING, JobState.PARKED)
-    rows = UploadJob.objects.filter(queue=QUEUE_NAME, state__in=states).order_by().values_list("vault_id", "state")
-    counted = rows.annotate(count=Count("pk"), oldest=Min("created_at"))
-    return {(vault, state): Line(count, oldest) for vault, state, count, oldest in counted}
-
-
-def uploads_under_way(vault: Vault | None = None, *, limit: int = 50) -> list[UploadJob]:
-    """Uploads that run now with their study and the attempt that runs: two queries."""
-    jobs = UploadJob.objects.filter(queue=QUEUE_NAME, state=JobState.RUNNING)
-    if vault is not None:
-        jobs = jobs.filter(vault=vault)
-    running = UploadAttempt.objects.filter(result="running")
-    return list(
-        jobs.select_related("vault", "revision__study")
-        .defer("commitment", "receipt")
-        .prefetch_related(Prefetch("tries", queryset=running))
-        .order_by("started_at", "pk")[:limit]
-    )
-
-
-def attempts_page(vault: Vault, *, before: int = 0, after: int = 0, size: int = 20) -> AttemptPage:
-    """Attempts of a vault's uploads, latest first, by keyset of their id. One query."""
-    attempts = UploadAttempt.objects.filter(job__vault=vault).select_related("job__revision__study")
-    attempts = attempts.defer("job__commitment", "job__receipt")
-    if after:
-        rows = list(attempts.filter(pk__gt=after).order_by("pk")[: size + 1])
-        return AttemptPage(rows[:size][::-1], newer=len(rows) > size, older=True)
-    if before:
-        attempts = attempts.filter(pk__lt=before)
-    rows = list(attempts.order_by("-pk")[: size + 1])
-    return AttemptPage(rows[:size], newer=bool(before), older=len(rows) > size)

@@ -1,0 +1,1 @@
+"""The API for programs, under /api/: it translates between HTTP and selectors, services and the pipeline."""

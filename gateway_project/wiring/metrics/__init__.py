@@ -1,0 +1,1 @@
+"""The figures for Prometheus: `catalog` says what each metric means, `collect` fills them."""

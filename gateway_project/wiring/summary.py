@@ -1,0 +1,167 @@
+"""What needs a hand: the sentence at the top of the pages, and each trouble with its reason and its button."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.urls import reverse
+from django.utils.timezone import localtime
+
+from gateway_project.core.models import Alert, Lane, Severity
+from gateway_project.core.selectors import alerts_unacknowledged
+from gateway_project.wiring import figures
+from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
+from studies.models import Study, StudyState
+from studies.selectors import studies_any, studies_failed, studies_failed_count, study_counts_since
+from uploads.selectors import upload_latest_done
+
+SHOWN = 5
+SAFE = (StudyState.UPLOADED, StudyState.PENDING_DELETION, StudyState.DELETED)
+FAILED = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that needs a hand: what, why, since when, and the button that helps."""
+
+    tone: str
+    title: str
+    words: str
+    since: datetime | None
+    link: str = ""
+    button: str = ""
+    button_address: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The sentence at the top, and what needs a hand."""
+
+    tone: str
+    sentence: str
+    detail: str = ""
+    troubles: list[Trouble] = field(default_factory=list)
+    more_failed: int = 0
+
+
+def summary_now(now: datetime, *, machine: figures.Machine | None = None) -> Summary:
+    """The first sentence: is everything of today where it belongs, and if not, what to press."""
+    midnight = localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    counts = study_counts_since(midnight)
+    failed = studies_failed(SHOWN)
+    failed_total = studies_failed_count() if len(failed) == SHOWN else len(failed)
+    machine = machine or figures.machine_figures(now)
+    lanes = [lane for lane in machine.lanes if lane.in_trouble]
+    troubles = _machine_troubles(machine)
+    troubles += [_lane_trouble(lane, now) for lane in lanes]
+    lane_keys = {f"lane:{lane.name}" for lane in lanes}
+    troubles += [_alert_trouble(alert) for alert in alerts_unacknowledged(SHOWN) if alert.key not in lane_keys]
+    troubles += [_study_trouble(study) for study in failed]
+    sentence, detail = _today(counts)
+    waits = [
+        f"{lane.title} waits until {clock_words(lane.waits_until)}."
+        for lane in machine.lanes
+        if lane.waits_until and lane.waits_until > now and not lane.in_trouble
+    ]
+    detail = " ".join(filter(None, (detail, *waits)))
+    if not troubles and not counts and not studies_any():
+        return Summary(tone="run", sentence="Ready. No study has arrived yet.")
+    if not troubles:
+        tone = "ok" if sum(counts.values()) == sum(counts.get(state, 0) for state in SAFE) else "run"
+        return Summary(tone=tone, sentence=sentence, detail=detail)
+    number = len(troubles) + failed_total - len(failed)
+    tone = "bad" if any(trouble.tone == "bad" for trouble in troubles) else "warn"
+    headline = f"{count_words(number, 'thing needs', 'things need')} a {'hand' if tone == 'bad' else 'look'}."
+    return Summary(tone, headline, sentence, troubles, failed_total - len(failed))
+
+
+def _machine_troubles(machine: figures.Machine) -> list[Trouble]:
+    """The gateway's own parts that do not run."""
+    help_words = "Look at the terminal of make run, or at logs/gateway.errors.log in the data directory."
+    troubles = []
+    if not machine.live.running:
+        words = f"Nothing can be received: senders get no connection, and keep their objects. {help_words}"
+        troubles.append(Trouble("bad", "The listeners do not answer", words, None))
+    if not machine.workers:
+        words = f"Studies are received and safe, but none settles and none is uploaded. {help_words}"
+        troubles.append(Trouble("bad", "The workers do not run", words, None))
+    return troubles
+
+
+def _today(counts: dict[str, int]) -> tuple[str, str]:
+    total = sum(counts.values())
+    safe = sum(counts.get(state, 0) for state in SAFE)
+    if not total:
+        return "Nothing has arrived today.", "All is quiet; what came before is in Studies."
+    if safe == total:
+        which = "The one study of today is" if total == 1 else f"All {total:,} studies of today are"
+        return f"{which} in the vault.", _latest_took()
+    groups = (
+        ("being received", (StudyState.RECEIVING,)),
+        ("settled", (StudyState.SETTLED,)),
+        ("on the way", (StudyState.UPLOADING,)),
+        ("stuck", FAILED),
+    )
+    parts = [
+        f"{sum(counts.get(s, 0) for s in states):,} {word}"
+        for word, states in groups
+        if any(counts.get(s) for s in states)
+    ]
+    if safe:
+        parts.insert(0, f"{safe:,} in the vault")
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"{count_words(total, 'study', 'studies')} today: {listed}.", ""
+
+
+def _latest_took() -> str:
+    job = upload_latest_done()
+    if job is None or job.receipt_at is None:
+        return ""
+    seconds = (job.receipt_at - job.revision.received_at).total_seconds()
+    took = duration_words(seconds) if seconds >= 1 else "less than a second"
+    return f"The latest took {took} from its last object to the vault's receipt."
+
+
+def _lane_trouble(lane: Lane, now: datetime) -> Trouble:
+    if lane.held:
+        tone, words = "bad", f"{lane.fault_words} It waits for a person."
+    elif lane.paused:
+        tone, words = "warn", "Paused by a person: what is under way ends, nothing new begins."
+    elif lane.open_until is not None and lane.open_until > now:
+        again = duration_words((lane.open_until - now).total_seconds())
+        tone, words = "warn", f"{lane.fault_words} It tries again by itself in {again}; nothing is lost."
+    else:
+        tone, words = "warn", f"{lane.fault_words} The next try comes by itself; nothing is lost."
+    return Trouble(
+        tone=tone,
+        title=lane.title,
+        words=words.strip(),
+        since=lane.changed_at,
+        button="Resume" if lane.held or lane.paused else "Try now",
+        button_address=reverse("lane-resume", args=(lane.pk,)),
+    )
+
+
+def _alert_trouble(alert: Alert) -> Trouble:
+    return Trouble(
+        tone="bad" if alert.severity == Severity.CRITICAL else "warn",
+        title=Severity(alert.severity).label.capitalize(),
+        words=alert.words,
+        since=alert.opened_at,
+        link=alert.link if alert.link.startswith("/") else "",
+        button="Acknowledge",
+        button_address=reverse("alert-acknowledge", args=(alert.pk,)),
+    )
+
+
+def _study_trouble(study: Study) -> Trouble:
+    given_up = study.state == StudyState.FAILED_PERMANENT
+    title = " · ".join(filter(None, [person_words(study.patient_name) or "No name", study.study_description]))
+    return Trouble(
+        tone="bad" if given_up else "warn",
+        title=title,
+        words=study.reason or ("Given up." if given_up else "An upload failed; it is tried again by itself."),
+        since=study.state_since,
+        link=reverse("study", args=(study.pk,)),
+        button="Try again" if given_up else "Try now",
+        button_address=reverse("study-retry", args=(study.pk,)),
+    )
