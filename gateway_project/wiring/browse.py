@@ -8,7 +8,7 @@ from django.utils.timezone import localtime
 
 from gateway_project.core.models import JobState, Lane
 from gateway_project.core.options import option
-from gateway_project.wiring.browse_steps import StepCard, step_cards, steps_hold
+from gateway_project.wiring.browse_steps import StepCard, settling, step_cards, studies_held
 from gateway_project.wiring.cursor import cursor_read, cursor_write
 from gateway_project.wiring.study_filters import Filters
 from gateway_project.wiring.timeline import study_timeline
@@ -19,9 +19,6 @@ from studies.patients import PatientSeen, study_patients
 from studies.search import search_read
 from studies.selectors import (
     StudyPage,
-    open_until,
-    settles_at,
-    settles_words,
     studies_page,
     study_changed_instances,
     study_series,
@@ -63,6 +60,7 @@ class StudyView:
     changed: list[list[Instance]]
     patients: list[PatientSeen]
     steps: list[StepCard]
+    held: bool
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
@@ -94,12 +92,13 @@ def studies_listing(*, filters: Filters, query: str, before: str, after: str, no
 def _rows(page: StudyPage) -> list[Row]:
     moving = [study.pk for study in page.rows if study.state == StudyState.UPLOADING]
     running = uploads_running(moving) if moving else {}
-    return [_row(study, running.get(study.pk)) for study in page.rows]
+    held = studies_held(page.rows)
+    return [_row(study, running.get(study.pk), held=study.study_instance_uid in held) for study in page.rows]
 
 
-def _row(study: Study, upload: UploadJob | None) -> Row:
-    settles = settles_at(study)
-    return Row(study, settles, upload, settles_words(study) if settles else "")
+def _row(study: Study, upload: UploadJob | None, *, held: bool) -> Row:
+    settles, once = settling(study, held=held)
+    return Row(study, settles, upload, once)
 
 
 def first_steps() -> dict[str, object]:
@@ -119,10 +118,9 @@ def first_steps() -> dict[str, object]:
 def study_view(study: Study, now: datetime) -> StudyView:
     """Everything that the study's page shows, in a fixed number of queries."""
     uploads = list(study_uploads(study.pk))
-    settles = settles_at(study)
+    held = bool(studies_held([study]))
+    settles, once = settling(study, held=held)
     steps = study_steps(study.study_instance_uid)
-    if settles is not None and steps_hold(steps):
-        settles = open_until(study)
     changed = study_changed_instances(study.pk)
     return StudyView(
         study=study,
@@ -130,11 +128,12 @@ def study_view(study: Study, now: datetime) -> StudyView:
         series=list(study_series(study)),
         uploads=uploads,
         running=[job for job in uploads if job.state == "running"],
-        timeline=study_timeline(study, uploads, settles, now, steps=steps),
+        timeline=study_timeline(study, uploads, settles, now, steps=steps, held=held),
         can_retry=any(job.error_code and job.state in ("ready", "parked") for job in uploads),
         demonstration=any(job.vault.demonstration for job in uploads),
         steps=step_cards(study, steps),
-        settles_words=settles_words(study) if settles else "",
+        settles_words=once,
+        held=held,
         trouble=_trouble(uploads),
         lane=next((job.vault.lane for job in uploads if _waits_for_lane(job)), None),
         changed=[list(versions) for _uid, versions in groupby(changed, lambda instance: instance.sop_instance_uid)],

@@ -8,7 +8,9 @@ from gateway_project.core.options import option
 from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import count_words, person_words
 from network.models import ProcedureStep, StepState
+from network.selectors.procedure_steps import study_uids_in_progress
 from studies.models import Study
+from studies.selectors import most_open_words, open_until, settles_at, settles_words
 
 LOOKS = {
     StepState.IN_PROGRESS: ("run", "receiving"),
@@ -95,10 +97,22 @@ def step_entries(steps: Iterable[ProcedureStep]) -> list[Entry]:
     return entries
 
 
-def steps_hold(steps: Iterable[ProcedureStep]) -> bool:
-    """Whether being quiet does not suffice for the study to settle."""
-    held = any(step.state == StepState.IN_PROGRESS for step in steps)
-    return held and bool(option("SETTLING.WAIT_FOR_PROCEDURE_STEPS"))
+def studies_held(studies: Iterable[Study]) -> set[str]:
+    """Study Instance UIDs of those that being quiet does not settle; one query at most."""
+    uids = [study.study_instance_uid for study in studies if study.open_since is not None]
+    if not uids or not option("SETTLING.WAIT_FOR_PROCEDURE_STEPS"):
+        return set()
+    found = study_uids_in_progress().filter(study_instance_uid__in=uids)
+    return set(found.values_list("study_instance_uid", flat=True))
+
+
+def settling(study: Study, *, held: bool) -> tuple[datetime | None, str]:
+    """When a study settles if nothing more comes, and once what: for a page."""
+    if study.open_since is None:
+        return None, ""
+    if held:
+        return open_until(study), f"its procedure step has ended, or it was {most_open_words(study)}"
+    return settles_at(study), settles_words(study)
 
 
 def steps_ahead(steps: Sequence[ProcedureStep]) -> list[Entry]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway_project.core.models import AuditEvent, AuditEventType, JobState, Lane
 from gateway_project.core.selectors import audit_tail_of
-from gateway_project.wiring.browse_steps import step_entries, steps_ahead, steps_hold
+from gateway_project.wiring.browse_steps import step_entries, steps_ahead
 from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import actor_words, clock_words, count_words, duration_words, size_words
 from network.models import ProcedureStep
@@ -48,6 +48,7 @@ def study_timeline(
     now: datetime,
     *,
     steps: Sequence[ProcedureStep] = (),
+    held: bool = False,
 ) -> list[Entry]:
     """Oldest first, and after it what is to come. Four queries, whatever the study's size."""
     entries = [_arrived(burst) for burst in _bursts(study_arrivals(study.pk))]
@@ -58,7 +59,7 @@ def study_timeline(
     entries += [_accepted(found) for found in study_accepted(study.pk)]
     entries += _audited(audit_tail_of(f"study:{study.pk}", without_events=TOLD_BY_OTHERS))
     entries.sort(key=lambda entry: entry.at or now)
-    return entries + steps_ahead(steps) + _ahead(study, uploads, settles_at, now, steps)
+    return entries + steps_ahead(steps) + _ahead(study, uploads, settles_at, now, held=held)
 
 
 def _bursts(rows: Iterable[dict[str, Any]]) -> list[_Burst]:
@@ -160,10 +161,11 @@ def _ahead(
     uploads: list[UploadJob],
     settles_at: datetime | None,
     now: datetime,
-    steps: Sequence[ProcedureStep],
+    *,
+    held: bool,
 ) -> list[Entry]:
     entries = []
-    if settles_at is not None and steps_hold(steps):
+    if settles_at is not None and held:
         why = "It waits for the procedure step to end"
         entries.append(Entry(None, "settled", "next", "Settles at the latest", why, until=max(settles_at, now)))
     elif settles_at is not None:

@@ -82,5 +82,7 @@ def test_study_that_is_held_says_until_when_at_the_latest(viewer: Client, monkey
     assert "Settles, if nothing more arrives" in page(viewer, study)
     monkeypatch.setenv("GATEWAY_SETTLING__WAIT_FOR_PROCEDURE_STEPS", "true")
     assert "It waits for the procedure step to end" in page(viewer, study)
+    assert "Waits for its procedure step to end, and settles in" in page(viewer, study)
+    assert "once its procedure step has ended, or it was open for 24 h" in viewer.get("/studies/").content.decode()
     type(step).objects.update(state=StepState.COMPLETED)
     assert "Settles, if nothing more arrives" in page(viewer, study)
