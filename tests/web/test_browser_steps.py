@@ -12,6 +12,19 @@ from tests.web.test_browser import chromium, look, open_page, pytestmark
 __all__ = ["chromium", "open_page", "pytestmark"]
 
 
+def test_study_that_waits_for_its_step(open_page, monkeypatch) -> None:
+    monkeypatch.setenv("GATEWAY_SETTLING__WAIT_FOR_PROCEDURE_STEPS", "true")
+    study = study_make(state=StudyState.RECEIVING, open_since=now(), received_at=now())
+    series_make(study, instances=5)
+    step_make(study, description="Thorax nativ")
+    watched = open_page()
+    watched.enter(user_make("operator", username="anna"))
+    look(watched, "list-held")
+    watched.go(f"/studies/{study.pk}/")
+    look(watched, "study-held")
+    assert watched.faults == []
+
+
 def test_study_with_its_procedure_steps(open_page) -> None:
     moment = now()
     study = study_make(state=StudyState.RECEIVING, open_since=moment, received_at=moment)
