@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
 from benchmarks.report import percentile
-from gateway_project.wiring.browse import FILTERS
+from gateway_project.core.sessions import SessionStore
+from gateway_project.wiring.study_filters import STATES
 from studies.models import Instance, Series, Study
 
 SEARCHES = ("smith", "müller garcía", "SEED000123", "A00001234", "2025-11-20", "nobody of this name")
@@ -152,7 +152,7 @@ def found() -> tuple[list[str], list[str]]:
         if name.endswith("_changelist"):
             addresses[f"{address}?q=smith"] = None
     studies = reverse("studies")
-    addresses |= dict.fromkeys(f"{studies}?state={state}" for state in FILTERS)
+    addresses |= dict.fromkeys(f"{studies}?state={state}" for state in STATES)
     middle = Study.objects.order_by("-received_at")[Study.objects.count() // 2]
     addresses[f"{studies}?before={int(middle.received_at.timestamp() * 1_000_000)}-{middle.pk}"] = None
     return list(addresses), left_out

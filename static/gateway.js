@@ -36,11 +36,12 @@
     }
   }
 
-  // What somebody has ticked, opened or begun to write stays until it is sent or taken back.
+  // What somebody has ticked, opened or begun to write stays until it is sent or taken back. Details with an id are
+  // opened again in the fresh part.
   function busy(part) {
     const active = document.activeElement;
     const writing = part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
-    return writing || part.querySelector("input:checked, details[open]") !== null;
+    return writing || part.querySelector("input:checked, details[open]:not([id])") !== null;
   }
 
   function focusRemember(part) {

@@ -58,7 +58,8 @@ class SetupMiddleware:
 class MethodMiddleware:
     """Pages are got and posted to; only programs' addresses know other methods, and judge those for themselves.
 
-    TRACE and whatever is no method at all are answered by nobody. No header can turn one method into another. And no
+    TRACE and whatever is no method at all are answered by nobody; the API says itself what an address of its allows. No
+    header can turn one method into another. And no
     page reads more than a form: a body that says that it is longer is not read at all, not even to find its token.
     """
 
@@ -69,11 +70,11 @@ class MethodMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith("/api/"):
+            return self.get_response(request)
         known = self.PROGRAMS if request.path_info.startswith(PROGRAM_PATHS) else self.PAGES
         if request.method not in known:
-            answer = problem(
-                405, code="method-not-allowed", detail="This address does not answer that method.", allowed=list(known)
-            )
+            answer = problem(405, code="method-not-allowed", detail="This address does not answer that method.")
             answer["Allow"] = ", ".join(known)
             return answer
         if known is self.PAGES and _length(request) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:

@@ -19,8 +19,8 @@ from gateway_project.core.models import Alert, AuditEvent, AuditEventType
 from gateway_project.core.services.audit import audit_record, audit_seal_due, audit_verify, audit_verify_part
 from gateway_project.core.tasks import audit_check
 from gateway_project.wiring import browse
-from studies.models import QuarantinedObject
-from tests.web.factories import PASSWORD, day_make, study_make, user_make, vault_make
+from studies.models import QuarantinedObject, SourceActivity
+from tests.web.factories import PASSWORD, day_make, series_make, study_make, user_make, vault_make
 from tests.web.test_role_matrix import KNOWN, address
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,9 @@ def test_l02_l04_a_patient_is_in_no_line_address_or_record_whatever_pages_do(lin
     vault = vault_make()
     study = study_make(patient_name=f"{MARK}^Eva", patient_id=MARK, accession_number=MARK, study_description=MARK)
     scene = {"study": study.pk, "lane": vault.lane_id, "alert": Alert.objects.create(key="k", code="c", words="w").pk}
-    scene["vault"] = vault.pk
+    series = series_make(study, instances=1)
+    scene |= {"series": series.pk, "instance": series.instances.get().pk, "vault": vault.pk}
+    scene["source"] = SourceActivity.objects.create(calling_ae_title="CT_1", first_at=now(), last_at=now()).pk
     scene["quarantine"] = QuarantinedObject.objects.create(sha256="3" * 64, size_bytes=1, code="c", reason="r").pk
     scene["user"] = user_make("viewer").pk
     answer = administrator.post("/studies/", {"query": MARK})
@@ -156,7 +158,7 @@ def test_l06_a_changed_record_is_found_in_its_turn_and_raises_one_alarm(administ
     audit_check(moment)
     alert = Alert.objects.get(code="audit-chain-broken")
     assert (alert.severity, alert.count) == ("critical", 2)
-    html = administrator.get("/studies/").content.decode()
+    html = administrator.get("/").content.decode()
     assert "The audit trail was changed" in html
 
 

@@ -15,7 +15,7 @@ from gateway_project.core.models import Alert, AuditEvent, WebSession
 from gateway_project.wiring.prepare import PrepareError, web_reach_check
 from gateway_project.wiring.setup import administrator_exists
 from network.models import AssociationOutcome, AssociationRecord, RemoteAE
-from studies.models import QuarantinedObject, Study
+from studies.models import QuarantinedObject, SourceActivity, Study
 from tests.web.factories import (
     PASSWORD,
     attempt_make,
@@ -70,9 +70,19 @@ def hostile_scene() -> dict[str, int]:
     remote = RemoteAE.objects.create(ae_title=SHORT, note=SCRIPT)
     person = user_make("viewer", username=f"{SHORT}x")
     WebSession.objects.create(session_key="k", session_data="", user=person, browser=SCRIPT, expire_date=now())
-    return {"study": study.pk, "lane": vault.lane_id, "alert": alert.pk, "vault": vault.pk, "user": person.pk,
-            "remote": remote.pk,
-        "quarantine": quarantined.pk}  # fmt: skip
+    source = SourceActivity.objects.create(calling_ae_title=SHORT, first_at=now(), last_at=now())
+    return {
+        "study": study.pk,
+        "series": series.pk,
+        "instance": series.instances.earliest("pk").pk,
+        "source": source.pk,
+        "lane": vault.lane_id,
+        "alert": alert.pk,
+        "vault": vault.pk,
+        "user": person.pk,
+        "remote": remote.pk,
+        "quarantine": quarantined.pk,
+    }
 
 
 class Tags(HTMLParser):
@@ -93,6 +103,9 @@ class Tags(HTMLParser):
 
 
 def harmless(answer: HttpResponse, where: str) -> None:
+    if answer.get("Content-Type", "").startswith("text/plain"):
+        assert answer["X-Content-Type-Options"] == "nosniff", where
+        return
     html = answer.content.decode() if not answer.streaming else ""
     for text in HOSTILE:
         assert text not in html, where

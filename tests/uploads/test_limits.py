@@ -15,6 +15,7 @@ from tests.uploads.faults import at_name
 from tests.uploads.stow_server import stow_server
 from tests.uploads.test_stow_upload import TOKEN, vault_row
 from tests.uploads.upload_house import House
+from tests.web.conftest import everything_runs  # noqa: F401
 from uploads.models import Vault
 from uploads.queue import QUEUE
 from uploads.services import limits

@@ -29,7 +29,14 @@ class Rule:
 GET, POST, BOTH = ("GET",), ("POST",), ("GET", "POST")
 
 RULES: dict[str, Rule] = {
-    "": Rule(OPEN, ("GET", "POST")),  # a redirect
+    "": Rule(SEEING),
+    "now/live/": Rule(SEEING),
+    "sources/<int:pk>/silence/": Rule(ADMINISTERING, POST, pk="source"),
+    "studies/<int:study_pk>/series/<int:series_pk>/": Rule(SEEING),
+    "studies/<int:study_pk>/series/<int:series_pk>/preview/": Rule(SEEING),
+    "studies/<int:study_pk>/series/<int:series_pk>/thumbnail": Rule(SEEING),
+    "instances/<int:pk>/preview": Rule(SEEING, pk="instance"),
+    "metrics": Rule(OPEN, program=True),
     "studies/": Rule(SEEING, BOTH),
     "studies/live/": Rule(SEEING),
     "studies/<int:pk>/": Rule(SEEING),
