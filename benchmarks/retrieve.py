@@ -4,15 +4,17 @@ import os
 import subprocess
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from pydicom import dcmread
 
-from benchmarks.gateway import gateway_run, gateway_running
+from benchmarks.gateway import gateway_running
 from benchmarks.objects import CT, ObjectFactory
 from benchmarks.peers import TUNED, BenchmarkError, Orthanc, Receiver, Storescp
 from benchmarks.receive import GatewayReceiver, send
 from benchmarks.report import Clock, Measure, Row, tell
+from tests.gateway_harness import environment_for, free_ports, run_code
 
 SECONDS = 180.0
 PEERS = (
@@ -30,8 +32,8 @@ def retrieve(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Ro
         if pacs is None:
             tell("DCMTK is not installed: retrieving is not measured (apt-get install dcmtk)")
             return []
-        running = stack.enter_context(gateway_running(folder))
-        gateway_run(running, PEERS.format(title=pacs.ae_title, port=pacs.port))
+        code = PEERS.format(title=pacs.ae_title, port=pacs.port)
+        running = stack.enter_context(gateway_running(folder, prepare=partial(_peers_make, code)))
         gateway = GatewayReceiver(running)
         orthanc = stack.enter_context(Orthanc.start(folder, modalities={"PACS": (pacs.ae_title, pacs.port)}))
         holders: list[Receiver] = [gateway, *([orthanc] if orthanc is not None else [])]
@@ -57,6 +59,13 @@ def retrieve(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Ro
                 Orthanc.label, measures.get(Orthanc.label), "1x")
             for name, how, measures in (("C-GET", "", get), ("C-MOVE", " to storescp", move))
         ]  # fmt: skip
+
+
+def _peers_make(code: str, data: Path) -> None:
+    """Before the listeners start: they hear of later changes within two seconds."""
+    done = run_code(code, environment_for(data, free_ports(3)))
+    if "made" not in done.stdout:
+        raise BenchmarkError(f"The peers could not be entered: {done.stderr.strip()[-500:]}")
 
 
 def _run(program: str, holder: Receiver, study: str, *options: str) -> float:

@@ -8,13 +8,23 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.timezone import now
 
 from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.secrets import SecretError
 from network.dimse.errors import ConfigurationError
-from network.models import AssociationRecord, CommitmentRequest, LocalAE, RemoteAE
+from network.models import (
+    AssociationRecord,
+    CommitmentRequest,
+    LocalAE,
+    ProcedureStep,
+    ProcedureStepMessage,
+    ProcedureStepStudy,
+    RemoteAE,
+)
 from network.remote_form import CONFLICT, RemoteAEForm
+from network.services.commitment import commitment_report_again
 from network.services.endpoints import endpoint_delete, endpoint_save, tls_check
 from network.services.remotes import PeerConflictError, remote_delete, remote_save
 
@@ -209,10 +219,73 @@ class AssociationRecordAdmin(ReadOnlyAdmin):
 
 @admin.register(CommitmentRequest, site=site)
 class CommitmentRequestAdmin(ReadOnlyAdmin):
-    """Requests for storage commitment and what became of them."""
+    """What was asked, decided and reported; *report again* for a device that has lost its report."""
 
-    list_display = ("id", "calling_ae_title", "instance_count", "level", "state", "attempts", "judged_at", "created_at")
+    list_display = ("id", "calling_ae_title", "state", "level", "instance_count", "failed", "created_at", "judged_at",
+                    "attempts", "error_words")  # fmt: skip
     list_filter = ("state", "level")
     search_fields = ("=calling_ae_title", "transaction_uid__exact")
-    list_select_related = ("remote",)
-    ordering = ("-id",)
+    ordering = ("-pk",)
+    exclude = ("references", "claim_id")
+    actions = ("report_again",)
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[CommitmentRequest]":
+        return super().get_queryset(request).defer("references").select_related("remote")
+
+    @admin.display(description="failed")
+    def failed(self, row: CommitmentRequest) -> str:
+        return "not decided" if row.failures is None else str(len(row.failures))
+
+    @admin.action(description="Report again: call the peer with the same report", permissions=["act"])
+    def report_again(self, request: HttpRequest, queryset: "QuerySet[CommitmentRequest]") -> None:
+        count = sum(commitment_report_again(row, actor=actor_of(request.user), now=now()) for row in queryset)
+        self.message_user(request, f"{count} will be reported again.", messages.SUCCESS)
+
+
+class MissingFilter(admin.SimpleListFilter):
+    title = "objects"
+    parameter_name = "missing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "some are missing"), ("no", "all are here")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[ProcedureStep]") -> "QuerySet[ProcedureStep]":
+        ended = queryset.filter(closed_at__isnull=False)
+        if self.value() == "yes":
+            return ended.filter(here_count__lt=models.F("instance_count"))
+        return ended.filter(here_count__gte=models.F("instance_count")) if self.value() == "no" else queryset
+
+
+@admin.register(ProcedureStep, site=site)
+class ProcedureStepAdmin(ReadOnlyAdmin):
+    list_display = ("id", "calling_ae_title", "state", "modality", "accession_number", "started_at", "ended_at",
+                    "instance_count", "here_count", "overdue_at", "done_at")  # fmt: skip
+    list_filter = ("state", MissingFilter)
+    # nothing of a patient: it stands in the address
+    search_fields = ("=calling_ae_title", "sop_instance_uid__exact", "studies__study_instance_uid__exact")
+    ordering = ("-created_at", "-id")
+    exclude = ("performed_series",)
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[ProcedureStep]":
+        return super().get_queryset(request).defer("performed_series")
+
+
+@admin.register(ProcedureStepStudy, site=site)
+class ProcedureStepStudyAdmin(ReadOnlyAdmin):
+    list_display = ("id", "step", "study_instance_uid")
+    list_select_related = ("step",)
+    search_fields = ("study_instance_uid__exact",)
+    ordering = ("-pk",)
+
+
+@admin.register(ProcedureStepMessage, site=site)
+class ProcedureStepMessageAdmin(ReadOnlyAdmin):
+    """The data sets themselves are for programs; here is which there are."""
+
+    list_display = ("id", "step", "operation", "transfer_syntax_uid", "association_id", "received_at")
+    list_filter = ("operation",)
+    ordering = ("-pk",)
+    exclude = ("data",)
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[ProcedureStepMessage]":
+        return super().get_queryset(request).defer("data").select_related("step")

@@ -12,6 +12,9 @@ from gateway_project.core.models import LeasedJob
 from network.dimse.access import networks_parse
 from network.dimse.errors import ConfigurationError
 from network.dimse.rights import MAX_SOURCES, Rights, Visible, conditions_parse, items_of
+from network.step_models import ProcedureStep, ProcedureStepMessage, ProcedureStepStudy, StepState
+
+__all__ = ["ProcedureStep", "ProcedureStepMessage", "ProcedureStepStudy", "StepState"]
 
 HOST = re.compile(r"[A-Za-z0-9._:-]*")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")

@@ -357,4 +357,20 @@ OPTIONS = (
         default=True,
         help="Peers on this machine itself may be called.",
     ),
+    Option(
+        key="MPPS.MAX_INSTANCES",
+        kind=Kind.INT,
+        default=20000,
+        minimum=1,
+        maximum=50000,
+        help="Objects (or series) that a performed procedure step may name; a message with more is refused with 0213.",
+    ),
+    Option(
+        key="MPPS.WAIT_DAYS",
+        kind=Kind.FLOAT,
+        default=7.0,
+        minimum=0.01,
+        maximum=365,
+        help="How long the objects of an ended procedure step are waited for; then it is not looked for them any more.",
+    ),
 )

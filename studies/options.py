@@ -105,6 +105,13 @@ OPTIONS = (
         help="A study is settled at the latest this long after its first unsettled object, even if more arrive.",
     ),
     Option(
+        key="SETTLING.WAIT_FOR_PROCEDURE_STEPS",
+        kind=Kind.BOOL,
+        default=False,
+        help="A study is not settled for being quiet while a modality says that a procedure step for it is in "
+        "progress; SETTLING.MAX_OPEN_SECONDS still holds.",
+    ),
+    Option(
         key="SILENCE.ENABLED",
         kind=Kind.BOOL,
         default=True,

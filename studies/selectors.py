@@ -62,10 +62,7 @@ def patience(study: Study) -> Patience:
 
 
 def quiet_seconds(study: Study) -> float:
-    """How long a study must be quiet to be settled; the one place where evidence of completeness may shorten it.
-
-    Evidence (an MPPS, say) changes what this answers, and gets a group of its own in `studies_due`.
-    """
+    """How long a study must be quiet to be settled when nothing says that it is complete."""
     return patience(study).quiet_seconds
 
 
@@ -100,8 +97,10 @@ def _most_open_default() -> float:
     return float(option("SETTLING.MAX_OPEN_SECONDS"))
 
 
-def studies_due(*, now: datetime, limit: int = 200) -> list[Study]:
+def studies_due(*, now: datetime, limit: int = 200, held: "QuerySet[Any, Any] | None" = None) -> list[Study]:
     """Open studies that are quiet for long enough, or open for too long; the longest open first.
+
+    `held` are Study Instance UIDs, as a subquery, that are due only when they are open for too long.
 
     Two queries, and one for each different time that a source's policy sets, each over an index of open studies alone.
     """
@@ -114,6 +113,8 @@ def studies_due(*, now: datetime, limit: int = 200) -> list[Study]:
         for seconds, sources in _groups(default, overrides):
             rows = Study.objects.filter(open_since__isnull=False, **{f"{field}__lte": now - timedelta(seconds=seconds)})
             rows = rows.exclude(source_ae_title__in=overrides) if sources is None else rows.filter(sources)
+            if held is not None and field == "received_at":
+                rows = rows.exclude(study_instance_uid__in=held)
             due |= {study.pk: study for study in rows.order_by(field)[:limit]}
     return sorted(due.values(), key=lambda study: (study.open_since, study.pk))[:limit]
 
@@ -130,8 +131,12 @@ def settles_at(study: Study) -> datetime | None:
     """When an open study will settle if nothing more comes; None when nothing is open."""
     if study.open_since is None:
         return None
-    quiet = study.received_at + timedelta(seconds=quiet_seconds(study))
-    return min(quiet, study.open_since + timedelta(seconds=patience(study).max_open_seconds))
+    return min(study.received_at + timedelta(seconds=quiet_seconds(study)), open_until(study))
+
+
+def open_until(study: Study) -> datetime:
+    """When a study settles although more still arrives."""
+    return (study.open_since or study.received_at) + timedelta(seconds=patience(study).max_open_seconds)
 
 
 def settles_words(study: Study) -> str:

@@ -15,12 +15,16 @@ class WiringConfig(AppConfig):
         from gateway_project.wiring.pipeline import DeliveryProjection
         from gateway_project.wiring.receipts import Receipts
         from network.ports import RECEIPTS
+        from network.queue import STEPS
         from uploads.ports import DELIVERY
 
         RECEIPTS.bind(Receipts())
         DELIVERY.bind(DeliveryProjection())
         REGISTRY.add_periodic(
             Periodic("settle", "gateway_project.wiring.tasks.settle", lambda: option("SETTLING.SCAN_SECONDS"))
+        )
+        REGISTRY.add_periodic(
+            Periodic(STEPS, "gateway_project.wiring.tasks.procedure_steps", lambda: option("SETTLING.SCAN_SECONDS"))
         )
         REGISTRY.add_periodic(Periodic("disk", "gateway_project.wiring.tasks.disk_watch", lambda: 60))
         REGISTRY.add_periodic(Periodic("spool", "gateway_project.wiring.tasks.spool_watch", lambda: 300))

@@ -8,16 +8,17 @@ from django.utils.timezone import localtime
 
 from gateway_project.core.models import JobState, Lane
 from gateway_project.core.options import option
+from gateway_project.wiring.browse_steps import StepCard, settling, step_cards, studies_held
 from gateway_project.wiring.cursor import cursor_read, cursor_write
 from gateway_project.wiring.study_filters import Filters
-from gateway_project.wiring.timeline import Entry, study_timeline
+from gateway_project.wiring.timeline import study_timeline
+from gateway_project.wiring.timeline_entry import Entry
+from network.selectors.procedure_steps import study_steps
 from studies.models import Instance, Series, Study, StudyState
 from studies.patients import PatientSeen, study_patients
 from studies.search import search_read
 from studies.selectors import (
     StudyPage,
-    settles_at,
-    settles_words,
     studies_page,
     study_changed_instances,
     study_series,
@@ -58,6 +59,8 @@ class StudyView:
     lane: Lane | None
     changed: list[list[Instance]]
     patients: list[PatientSeen]
+    steps: list[StepCard]
+    held: bool
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
@@ -89,12 +92,13 @@ def studies_listing(*, filters: Filters, query: str, before: str, after: str, no
 def _rows(page: StudyPage) -> list[Row]:
     moving = [study.pk for study in page.rows if study.state == StudyState.UPLOADING]
     running = uploads_running(moving) if moving else {}
-    return [_row(study, running.get(study.pk)) for study in page.rows]
+    held = studies_held(page.rows)
+    return [_row(study, running.get(study.pk), held=study.study_instance_uid in held) for study in page.rows]
 
 
-def _row(study: Study, upload: UploadJob | None) -> Row:
-    settles = settles_at(study)
-    return Row(study, settles, upload, settles_words(study) if settles else "")
+def _row(study: Study, upload: UploadJob | None, *, held: bool) -> Row:
+    settles, once = settling(study, held=held)
+    return Row(study, settles, upload, once)
 
 
 def first_steps() -> dict[str, object]:
@@ -114,7 +118,9 @@ def first_steps() -> dict[str, object]:
 def study_view(study: Study, now: datetime) -> StudyView:
     """Everything that the study's page shows, in a fixed number of queries."""
     uploads = list(study_uploads(study.pk))
-    settles = settles_at(study)
+    held = bool(studies_held([study]))
+    settles, once = settling(study, held=held)
+    steps = study_steps(study.study_instance_uid)
     changed = study_changed_instances(study.pk)
     return StudyView(
         study=study,
@@ -122,10 +128,12 @@ def study_view(study: Study, now: datetime) -> StudyView:
         series=list(study_series(study)),
         uploads=uploads,
         running=[job for job in uploads if job.state == "running"],
-        timeline=study_timeline(study, uploads, settles, now),
+        timeline=study_timeline(study, uploads, settles, now, steps=steps, held=held),
         can_retry=any(job.error_code and job.state in ("ready", "parked") for job in uploads),
         demonstration=any(job.vault.demonstration for job in uploads),
-        settles_words=settles_words(study) if settles else "",
+        steps=step_cards(study, steps),
+        settles_words=once,
+        held=held,
         trouble=_trouble(uploads),
         lane=next((job.vault.lane for job in uploads if _waits_for_lane(job)), None),
         changed=[list(versions) for _uid, versions in groupby(changed, lambda instance: instance.sop_instance_uid)],

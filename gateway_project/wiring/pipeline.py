@@ -9,11 +9,20 @@ from django.db import InterfaceError, OperationalError, transaction
 from gateway_project.core.clock import database_now
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import AuditEventType, Severity
+from gateway_project.core.options import option
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_record
+from network.selectors.procedure_steps import study_uids_in_progress
 from studies.models import Study, StudyRevision, StudyState
 from studies.selectors import revisions_undispatched
-from studies.services.settle import REASON_ASKED, revision_dispatched, studies_settle_due, study_settle, study_state_set
+from studies.services.settle import (
+    REASON_ASKED,
+    REASON_STEP,
+    revision_dispatched,
+    studies_settle_due,
+    study_settle,
+    study_state_set,
+)
 from uploads.selectors import UploadOutlook, uploads_outlook, vaults_enabled
 from uploads.services.plan import uploads_plan, uploads_retry
 
@@ -25,7 +34,8 @@ def settle_due(now: datetime) -> int:
 
     May be killed anywhere and repeated: a settled revision whose jobs were not written is found again.
     """
-    studies_settle_due(now=now)
+    held = study_uids_in_progress() if option("SETTLING.WAIT_FOR_PROCEDURE_STEPS") else None
+    studies_settle_due(now=now, held=held)
     return dispatch_due(now)
 
 
@@ -36,6 +46,14 @@ def settle_now(study_id: int, *, actor: str) -> StudyRevision | None:
     """
     now = database_now()
     revision = study_settle(study_id, now=now, reason=REASON_ASKED, actor=actor)
+    if revision is not None:
+        _dispatch_each([revision], now)
+    return revision
+
+
+def settle_step(study_id: int, now: datetime) -> StudyRevision | None:
+    """All that a modality says it made for the study is here: settles and dispatches at once, as `settle_now` does."""
+    revision = study_settle(study_id, now=now, reason=REASON_STEP, actor="process:procedure-steps")
     if revision is not None:
         _dispatch_each([revision], now)
     return revision

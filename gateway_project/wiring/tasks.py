@@ -4,6 +4,7 @@ from datetime import datetime
 
 from gateway_project.core.models import WebSession
 from gateway_project.wiring import pipeline
+from gateway_project.wiring.procedure_steps import steps_watch
 from studies.services import arrivals, ingress, pictures, silence, watch
 from uploads.services import delivery
 
@@ -11,6 +12,11 @@ from uploads.services import delivery
 def settle(now: datetime) -> None:
     """Settles due studies and writes the jobs of settled ones."""
     pipeline.settle_due(now)
+
+
+def procedure_steps(now: datetime) -> None:
+    """Settles studies whose procedure steps are complete, and tells of objects that have not come."""
+    steps_watch(now)
 
 
 def disk_watch(now: datetime) -> None:

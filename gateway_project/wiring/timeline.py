@@ -1,13 +1,16 @@
 """What happened to a study, from its first object to the receipt, and what comes next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from gateway_project.core.models import AuditEvent, AuditEventType, JobState, Lane
 from gateway_project.core.selectors import audit_tail_of
+from gateway_project.wiring.browse_steps import step_entries, steps_ahead
+from gateway_project.wiring.timeline_entry import Entry
 from gateway_project.wiring.words import actor_words, clock_words, count_words, duration_words, size_words
+from network.models import ProcedureStep
 from studies.models import QuarantinedObject, Study, StudyRevision
 from studies.selectors import quiet_words, study_accepted, study_arrivals
 from uploads.models import Transport, UploadAttempt, UploadJob
@@ -21,22 +24,9 @@ SETTLED_BECAUSE = {
     "quiet": "nothing more had arrived for long enough",
     "open-too-long": "it had been open for the longest time allowed",
     "asked": "asked for by hand",
+    "step-complete": "the procedure step has ended and all its objects are here",
 }
 AUDIT_WORDS = {"retry": "Another try was asked for"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing on the timeline. Without `at` it lies ahead. `until`: counted down on the page."""
-
-    at: datetime | None
-    icon: str
-    tone: str
-    title: str
-    detail: str = ""
-    actor: str = ""
-    until: datetime | None = None
-    receipt_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,16 +41,25 @@ class _Burst:
     size: int
 
 
-def study_timeline(study: Study, uploads: list[UploadJob], settles_at: datetime | None, now: datetime) -> list[Entry]:
+def study_timeline(
+    study: Study,
+    uploads: list[UploadJob],
+    settles_at: datetime | None,
+    now: datetime,
+    *,
+    steps: Sequence[ProcedureStep] = (),
+    held: bool = False,
+) -> list[Entry]:
     """Oldest first, and after it what is to come. Four queries, whatever the study's size."""
     entries = [_arrived(burst) for burst in _bursts(study_arrivals(study.pk))]
     entries += [_settled(revision) for revision in study.revisions.order_by("number")]
+    entries += step_entries(steps)
     for job in uploads:
         entries += _upload_entries(job, several=len(uploads) > 1)
     entries += [_accepted(found) for found in study_accepted(study.pk)]
     entries += _audited(audit_tail_of(f"study:{study.pk}", without_events=TOLD_BY_OTHERS))
     entries.sort(key=lambda entry: entry.at or now)
-    return entries + _ahead(study, uploads, settles_at, now)
+    return entries + steps_ahead(steps) + _ahead(study, uploads, settles_at, now, held=held)
 
 
 def _bursts(rows: Iterable[dict[str, Any]]) -> list[_Burst]:
@@ -157,9 +156,19 @@ def _audited(events: Iterable[AuditEvent]) -> list[Entry]:
     return entries
 
 
-def _ahead(study: Study, uploads: list[UploadJob], settles_at: datetime | None, now: datetime) -> list[Entry]:
+def _ahead(
+    study: Study,
+    uploads: list[UploadJob],
+    settles_at: datetime | None,
+    now: datetime,
+    *,
+    held: bool,
+) -> list[Entry]:
     entries = []
-    if settles_at is not None:
+    if settles_at is not None and held:
+        why = "It waits for the procedure step to end"
+        entries.append(Entry(None, "settled", "next", "Settles at the latest", why, until=max(settles_at, now)))
+    elif settles_at is not None:
         why = f"Once {quiet_words(study)}"
         entries.append(
             Entry(None, "settled", "next", "Settles, if nothing more arrives", why, until=max(settles_at, now))

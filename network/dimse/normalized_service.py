@@ -48,10 +48,7 @@ class NormalizedService:
     def serve(self, found: NormalizedFound, data: IdentifierSink) -> None:
         """The response, and the event that follows from it. Raises only for the connection."""
         reply = self._reply(found, data)
-        command = response_encode(
-            found.command, status=reply.status, sop_instance_uid=reply.sop_instance_uid, comment=reply.comment
-        )
-        self._send(found.context_id, command, None)
+        self._send(found.context_id, response_encode(found.command, reply), None)
         if reply.event is not None and reply.event_ended is not None:
             self._report(found, reply)
 

@@ -12,10 +12,12 @@ from typing import cast
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now as clock
 
-from gateway_project.core.models import AuditEventType, JobState
+from gateway_project.core.models import Alert, AuditEventType, JobState, Severity
 from gateway_project.core.options import option
+from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.bell import ring
+from gateway_project.core.services.jobs import job_subject
 from network.dimse import statuses
 from network.dimse.commitment import Reference, event_data
 from network.dimse.normalized.ports import Event, NormalizedRequest
@@ -29,6 +31,7 @@ from studies.models import Instance
 from studies.selectors import store_root
 
 logger = logging.getLogger(__name__)
+DAMAGED = "instance-damaged:"
 _CHUNK = 500
 
 
@@ -47,16 +50,26 @@ class _Verdict:
     waits: bool
 
 
+def commitment_allow(request: NormalizedRequest) -> None:
+    """Raises CommitmentRefusedError (0124) for who may not ask: before anything that it sends is read."""
+    if not request.peer.rights.commit:
+        raise _forbidden()
+
+
+def _forbidden() -> CommitmentRefusedError:
+    return CommitmentRefusedError(
+        "this AE may not ask for commitment", code="commit-forbidden", status=statuses.NOT_AUTHORIZED
+    )
+
+
 def commitment_accept(
     request: NormalizedRequest, *, transaction_uid: str, references: Sequence[Reference], now: datetime
 ) -> CommitmentRequest:
     """The request, durable. The same one again is the same row. Raises CommitmentRefusedError."""
     calling = request.peer.calling_ae_title
     remote = RemoteAE.objects.filter(ae_title=calling, enabled=True).first()
-    if remote is None or not request.peer.rights.commit:
-        raise CommitmentRefusedError(
-            "this AE may not ask for commitment", code="commit-forbidden", status=statuses.NOT_AUTHORIZED
-        )
+    if remote is None:
+        raise _forbidden()
     if len(references) > option("COMMIT.MAX_INSTANCES"):
         raise CommitmentRefusedError(
             "too many references at once", code="commit-too-many", status=statuses.RESOURCE_LIMITATION
@@ -126,6 +139,7 @@ def _verdict(row: CommitmentRequest) -> _Verdict:
     failures: dict[str, int] = {}
     waits = False
     store = Store(store_root())
+    damaged = _Damaged()
     for at in range(0, len(row.references), _CHUNK):
         wanted = {uid: sop_class for sop_class, uid in row.references[at : at + _CHUNK]}
         found: dict[str, Instance] = {}
@@ -133,15 +147,41 @@ def _verdict(row: CommitmentRequest) -> _Verdict:
             found[instance.sop_instance_uid] = instance
         sealed = RECEIPTS.get().instances_in_vaults([instance.pk for instance in found.values()])
         for uid, sop_class in wanted.items():
-            reason, may_come = _reason(store, found.get(uid), sop_class, row.level, sealed)
+            reason, may_come = _reason(store, found.get(uid), sop_class, row.level, sealed, damaged)
             if reason:
                 failures[uid] = reason
                 waits |= may_come
+    damaged.tell()
     return _Verdict(failures, waits)
 
 
+class _Damaged:
+    """Stored objects that are not what was received: each gets an alert, which heals when it is read whole again."""
+
+    def __init__(self) -> None:
+        alerts = Alert.objects.filter(key__startswith=DAMAGED, healed_at__isnull=True)
+        self._open = set(alerts.values_list("key", flat=True)[:1000])
+        self._found: list[Instance] = []
+
+    def note(self, instance: Instance, *, is_whole: bool) -> None:
+        key = f"{DAMAGED}{instance.pk}"
+        if not is_whole:
+            self._found.append(instance)
+        elif key in self._open:
+            alert_heal(key)
+
+    def tell(self) -> None:
+        """One alert each, at most 20: a broken disk must not drown what else is told."""
+        for instance in self._found[:20]:
+            words = "A stored object is missing or not what was received; commitment to it was refused. Its device may "
+            words += "still have it: let it send the object again, and look at the disk."
+            link = f"/studies/{instance.study_id}/"
+            key = f"{DAMAGED}{instance.pk}"
+            alert_open(key, code="object-damaged", words=words, severity=Severity.CRITICAL, link=link)
+
+
 def _reason(
-    store: Store, instance: Instance | None, sop_class_uid: str, level: str, sealed: set[int]
+    store: Store, instance: Instance | None, sop_class_uid: str, level: str, sealed: set[int], damaged: _Damaged
 ) -> tuple[int, bool]:
     """Why this instance is not committed (0: it is), and whether waiting may help."""
     if instance is None:
@@ -153,7 +193,9 @@ def _reason(
         return (0 if in_vaults else statuses.NO_SUCH_INSTANCE), False
     if level == CommitLevel.VAULT and not in_vaults:
         return statuses.PROCESSING_FAILURE, True
-    return (0 if _is_whole(store, instance) else statuses.PROCESSING_FAILURE), False
+    is_whole = _is_whole(store, instance)
+    damaged.note(instance, is_whole=is_whole)
+    return (0 if is_whole else statuses.PROCESSING_FAILURE), False
 
 
 def _is_whole(store: Store, instance: Instance) -> bool:
@@ -200,6 +242,23 @@ def commitment_later(row: CommitmentRequest, *, now: datetime) -> None:
     with transaction.atomic():
         CommitmentRequest.objects.filter(pk=row.pk, state=JobState.READY).update(run_after=now + wait)
         ring(COMMITMENT)
+
+
+def commitment_report_again(row: CommitmentRequest, *, actor: str, now: datetime) -> bool:
+    """A person wants the peer called again, with the same report if it was decided. False while one is under way."""
+    with transaction.atomic():
+        resting = CommitmentRequest.objects.filter(pk=row.pk).exclude(state=JobState.RUNNING)
+        if not resting.update(state=JobState.READY, run_after=now, attempts=0, crashes=0, ended_at=None):
+            return False
+        alert_heal(job_subject(row))
+        audit_record(
+            AuditEventType.APPLICATION_ACTIVITY,
+            actor=actor,
+            subject=f"commitment:{row.pk}",
+            detail={"service": "storage commitment", "action": "report again"},
+        )
+        ring(COMMITMENT)
+    return True
 
 
 def commitment_refused(request: NormalizedRequest, code: str) -> None:

@@ -2,9 +2,10 @@
 
 import logging
 from datetime import datetime
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Count, Max, Min, Sum
+from django.db.models import Count, Max, Min, QuerySet, Sum
 
 from gateway_project.core.failpoint import failpoint
 from gateway_project.core.models import AuditEventType
@@ -17,14 +18,22 @@ logger = logging.getLogger(__name__)
 REASON_QUIET = "quiet"
 REASON_OPEN = "open-too-long"
 REASON_ASKED = "asked"
+REASON_STEP = "step-complete"
 REASON_WORDS = {REASON_QUIET: selectors.quiet_words, REASON_OPEN: selectors.most_open_words}
 
 
-def studies_settle_due(*, now: datetime, limit: int = 200) -> list[StudyRevision]:
-    """Settles what is due, each study in a transaction of its own; may be repeated and may race."""
+def studies_settle_due(
+    *, now: datetime, limit: int = 200, held: "QuerySet[Any, Any] | None" = None
+) -> list[StudyRevision]:
+    """Settles what is due, each study in a transaction of its own; may be repeated and may race.
+
+    `held` has Study Instance UIDs for which being quiet does not suffice.
+    """
     settled = []
-    for study in selectors.studies_due(now=now, limit=limit):
+    for study in selectors.studies_due(now=now, limit=limit, held=held):
         quiet = (now - study.received_at).total_seconds() >= selectors.quiet_seconds(study)
+        if held is not None and now >= selectors.open_until(study):
+            quiet = False
         reason = REASON_QUIET if quiet else REASON_OPEN
         try:
             revision = study_settle(study.pk, now=now, reason=reason, seen_at=study.received_at)

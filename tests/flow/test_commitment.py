@@ -19,6 +19,10 @@ from tests.gateway_harness import DRAIN, Gateway, free_ports, wait_until
 
 pytestmark = pytest.mark.dcmtk
 COMMIT = DRAIN.replace("upload", "commitment")
+DUE = (
+    "from network.models import CommitmentRequest as C; from django.utils.timezone import now;"
+    "C.objects.filter(state='ready').update(run_after=now());"
+)
 
 
 class Modality:
@@ -50,8 +54,8 @@ class Modality:
         self.heard.set()
         return self.status, None
 
-    def ask(self, question: Dataset, *, stay: bool, action: int = 1) -> int:
-        """The status of the N-ACTION; with `stay` the association waits for the report."""
+    def ask(self, question: Dataset, *, stay: bool, action: int = 1) -> int | None:
+        """The status of the N-ACTION, None without one; with `stay` the association waits for the report."""
         entity = AE("MODALITY")
         entity.add_requested_context(StorageCommitmentPushModel)
         handlers = [(evt.EVT_N_EVENT_REPORT, self.report)]
@@ -62,12 +66,13 @@ class Modality:
         answer, _none = opened.send_n_action(
             question, action, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
-        if stay and answer.Status == 0:
+        status: int | None = answer.get("Status")
+        if stay and status == 0:
             assert self.heard.wait(30)
             opened.release()
         else:
             opened.abort()
-        return int(answer.Status)
+        return status
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[int]:
@@ -112,17 +117,15 @@ def test_report_comes_on_another_association_and_is_repeated_until_it_is_taken(m
         peer_add(gateway, "MODALITY", may_commit=True, host="127.0.0.1", port=1)
         question = modality.question()
         assert modality.ask(question, stay=False) == 0x0000
-        due = "from network.models import CommitmentRequest as C; from django.utils.timezone import now;"
-        due += "C.objects.filter(state='ready').update(run_after=now());"
         wait_until(lambda: state(gateway)[0] == "ready", what="the request")
-        gateway.code(due + COMMIT)  # nobody listens there
+        gateway.code(DUE + COMMIT)  # nobody listens there
         assert state(gateway) == ("ready", 1, "connection-refused")
         peer_add(gateway, "MODALITY", may_commit=True, host="127.0.0.1", port=port)
         modality.status = 0x0110
-        gateway.code(due + COMMIT)  # it does not take it
+        gateway.code(DUE + COMMIT)  # it does not take it
         assert state(gateway) == ("ready", 2, "report-refused")
         modality.status = 0x0000
-        gateway.code(due + COMMIT)
+        gateway.code(DUE + COMMIT)
         assert state(gateway)[0] == "done"
     kinds = [(kind, len(report.ReferencedSOPSequence), report.TransactionUID) for kind, report in modality.reports]
     assert kinds == [(1, len(modality.files), question.TransactionUID)] * 2
@@ -148,3 +151,22 @@ def test_stranger_may_not_ask(gateway: Gateway, tmp_path: Path) -> None:
     assert modality.ask(modality.question(), stay=False) == 0x0124
     told = gateway.rows("SELECT outcome FROM core_auditevent WHERE detail LIKE '%commit-forbidden%'")
     assert told == [("refused",)]
+
+
+@pytest.mark.parametrize(("place", "answer"), [("commitment.accepted", None), ("commitment.answered", 0x0000)])
+def test_receiver_killed_before_its_report_still_reports(
+    gateway: Gateway, tmp_path: Path, place: str, answer: int | None
+) -> None:
+    peer_add(gateway, "MODALITY", may_commit=True)
+    gateway.start_listeners(GATEWAY_FAILPOINT=place)
+    files = study_files(tmp_path / "study")[:3]
+    stored(gateway, files)
+    modality = Modality(gateway, files)
+    question = modality.question()
+    with modality.listening() as port:
+        assert modality.ask(question, stay=False) == answer
+        assert modality.reports == []
+        peer_add(gateway, "MODALITY", may_commit=True, host="127.0.0.1", port=port)
+        gateway.code(DUE + COMMIT)
+    assert [(kind, report.TransactionUID) for kind, report in modality.reports] == [(1, question.TransactionUID)]
+    assert state(gateway)[0] == "done"

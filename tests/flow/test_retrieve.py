@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,13 +73,20 @@ def trail(gateway: Gateway, service: str) -> tuple[str, dict[str, object]]:
     return outcome, json.loads(detail)
 
 
-@pytest.fixture
-def held(gateway: Gateway, tmp_path: Path) -> tuple[Gateway, list[Path], str]:
-    """A gateway whose receivers know VIEWER, with one study."""
-    peer_add(gateway, "VIEWER")
-    gateway.start_listeners()
-    files = study_files(tmp_path / "study")
-    return gateway, files, stored(gateway, files)
+@pytest.fixture(scope="module")
+def held(prepared_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Held]":
+    """One gateway for all of these, whose receivers know VIEWER and BLIND, with one study. Nobody changes either."""
+    folder = tmp_path_factory.mktemp("held")
+    shutil.copytree(prepared_directory, folder / "data", symlinks=True)
+    gateway = Gateway(folder / "data")
+    try:
+        peer_add(gateway, "VIEWER")
+        peer_add(gateway, "BLIND", visible_sources="SOMEONE_ELSE")
+        gateway.start_listeners()
+        files = study_files(folder / "study")
+        yield gateway, files, stored(gateway, files)
+    finally:
+        gateway.kill()
 
 
 Held = tuple[Gateway, list[Path], str]
@@ -141,12 +149,13 @@ def test_pynetdicom_gets_what_it_asks_for_by_instance(held: Held) -> None:
 
 
 def test_receiver_of_implicit_little_endian_alone_gets_big_endian_objects_too(held: Held, tmp_path: Path) -> None:
-    gateway, files, _study = held
+    gateway, _files, _study = held
     path = Path(get_testdata_file("MR_small_bigendian.dcm"))
     assert dcmread(path).file_meta.TransferSyntaxUID == ExplicitVRBigEndian
     gateway.storescu(path, extra=("-xb",))
-    wait_until(lambda: gateway.value("SELECT count(*) FROM studies_instance") == len(files) + 1, what="the object")
     study = str(dcmread(path).StudyInstanceUID)
+    known = "SELECT count(*) FROM studies_study WHERE study_instance_uid = ?"
+    wait_until(lambda: gateway.value(known, study) == 1, what="the object")
     with storescp(tmp_path / "pacs", "+xi") as port:
         peer_add(gateway, "PACS", host="127.0.0.1", port=port)
         done = scu("movescu", gateway, "-aem", "PACS", *keys(QueryRetrieveLevel="STUDY", StudyInstanceUID=study))
@@ -182,12 +191,25 @@ def test_what_may_not_be_is_refused_by_its_status_and_recorded(
 
 def test_peer_sees_only_what_it_may(held: Held, tmp_path: Path) -> None:
     gateway, _files, study = held
-    peer_add(gateway, "VIEWER", visible_sources="SOMEONE_ELSE")
     (tmp_path / "got").mkdir()
     names = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID=study)
+    done = scu("getscu", gateway, "-od", str(tmp_path / "got"), "+B", *names, calling="BLIND")
+    assert done.returncode == 0, done.stderr
+    outcome, told = trail(gateway, "C-GET")
+    assert (outcome, told["total"]) == ("success", 0)
+    assert list((tmp_path / "got").iterdir()) == []
 
-    def retrieved_nothing() -> bool:
-        done = scu("getscu", gateway, "-od", str(tmp_path / "got"), "+B", *names)
-        return done.returncode == 0 and trail(gateway, "C-GET")[1]["total"] == 0
 
-    wait_until(retrieved_nothing, what="the new rights")
+def test_change_of_rights_counts_from_the_next_association_on(held: Held, tmp_path: Path) -> None:
+    gateway, files, study = held
+    peer_add(gateway, "NARROWED", visible_sources="JUDGE")
+    names = keys(QueryRetrieveLevel="STUDY", StudyInstanceUID=study)
+    (tmp_path / "got").mkdir()
+
+    def got(total: int) -> bool:
+        scu("getscu", gateway, "-od", str(tmp_path / "got"), "+B", *names, calling="NARROWED")
+        return trail(gateway, "C-GET")[1].get("total") == total
+
+    wait_until(lambda: got(len(files)), what="the new peer")
+    peer_add(gateway, "NARROWED", visible_sources="SOMEONE_ELSE")
+    wait_until(lambda: got(0), what="its new rights")

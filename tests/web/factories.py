@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.utils.timezone import now
 
 from gateway_project.core.models import JobState, Lane
+from network.models import CommitmentRequest, ProcedureStep, ProcedureStepStudy, RemoteAE
 from studies.models import Instance, Series, Study, StudyRevision, StudyState
 from uploads.models import UploadAttempt, UploadJob, Vault
 
@@ -171,6 +172,45 @@ def attempt_make(job: UploadJob, result: str = "done", **values: Any) -> UploadA
             **values,
         }
     )
+
+
+def step_make(study: Study, **values: Any) -> ProcedureStep:
+    """A procedure step in progress for the study."""
+    n = number()
+    step = ProcedureStep.objects.create(
+        **{
+            "sop_instance_uid": f"{study.study_instance_uid}.88.{n}",
+            "calling_ae_title": study.source_ae_title,
+            "step_id": f"PPS{n}",
+            "modality": study.modalities.split("\\")[0],
+            "station_name": "Room 4",
+            "accession_number": study.accession_number,
+            "patient_name": study.patient_name,
+            "patient_id": study.patient_id,
+            "started_at": study.created_at - timedelta(minutes=4),
+            "created_at": study.created_at - timedelta(minutes=4),
+            **values,
+        }
+    )
+    ProcedureStepStudy.objects.create(step=step, study_instance_uid=study.study_instance_uid)
+    return step
+
+
+def commitment_make(remote: RemoteAE, **values: Any) -> CommitmentRequest:
+    """A request for one object that is not here, decided."""
+    defaults = {
+        "queue": "commitment",
+        "state": JobState.DONE,
+        "calling_ae_title": remote.ae_title,
+        "transaction_uid": f"{ROOT}.5.{number()}",
+        "level": "local",
+        "deadline_at": now(),
+        "references": [["1.2", "1.2.3"]],
+        "instance_count": 1,
+        "failures": [["1.2.3", 0x0112]],
+        "judged_at": now(),
+    }
+    return CommitmentRequest.objects.create(remote=remote, **{**defaults, **values})
 
 
 def uploaded_study_make(vault: Vault, **values: Any) -> Study:

@@ -34,13 +34,15 @@ from gateway_project.core.models import (
 from gateway_project.core.packages import package_is_ours
 from gateway_project.core.secrets import secret_decrypt, secret_encrypt
 from gateway_project.core.services.tokens import token_create, token_verified
-from network.models import AssociationRecord, CommitmentRequest, LocalAE, RemoteAE
+from network.models import AssociationRecord, CommitmentRequest, LocalAE, ProcedureStepMessage, RemoteAE
 from studies.models import Arrival, QuarantinedObject, SourceActivity, SourcePolicy, Study
 from tests.web.factories import (
+    commitment_make,
     day_make,
     lane_make,
     number,
     series_make,
+    step_make,
     study_make,
     uploaded_study_make,
     user_make,
@@ -84,16 +86,9 @@ def fill(rows: int) -> None:
         AssociationRecord.objects.create(association_id=f"a{n}", outcome="released", opened_at=study.received_at)
         LocalAE.objects.create(name=f"e{n}", ae_title="GATEWAY", port=n, password=secret_encrypt("MARK-secret-token"))
         remote = RemoteAE.objects.create(ae_title=f"CT{n}")
-        CommitmentRequest.objects.create(
-            queue="commitment",
-            remote=remote,
-            calling_ae_title=f"CT{n}",
-            transaction_uid=f"1.2.{n}",
-            level="local",
-            deadline_at=study.received_at,
-            references=[],
-            instance_count=0,
-        )
+        commitment_make(remote)
+        step = step_make(study)
+        ProcedureStepMessage.objects.create(step=step, operation="create", transfer_syntax_uid="1.2", data=b"x")
         moment = study.received_at
         source = SourceActivity.objects.create(calling_ae_title=f"S{n}", first_at=moment, last_at=moment)
         Arrival.objects.create(minutes=60, start=moment, source=source)
@@ -377,3 +372,16 @@ def test_studies_are_settled_and_retried_from_the_list(administrator, vault) -> 
     job.refresh_from_db()
     assert job.state == JobState.READY
     assert AuditEvent.objects.filter(subject=f"study:{study.pk}", actor__startswith="user:administrator").count() == 2
+
+
+def test_commitment_is_reported_again_and_audited(administrator) -> None:
+    row = commitment_make(RemoteAE.objects.create(ae_title="CT1"), state=JobState.PARKED, attempts=20)
+    running = commitment_make(row.remote, state=JobState.RUNNING)
+    chosen = {"action": "report_again", "_selected_action": [row.pk, running.pk]}
+    administrator.post(address(CommitmentRequest, "changelist"), chosen)
+    row.refresh_from_db()
+    running.refresh_from_db()
+    assert (row.state, row.attempts, running.state) == ("ready", 0, "running")
+    event = AuditEvent.objects.get(subject=f"commitment:{row.pk}")
+    assert event.detail["action"] == "report again"
+    assert event.actor.startswith("user:administrator")

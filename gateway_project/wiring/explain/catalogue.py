@@ -2,10 +2,18 @@
 
 from django.urls import reverse
 
-from gateway_project.wiring.explain import devices, envelope, gateway, objects, pacs, vaults
+from gateway_project.wiring.explain import devices, envelope, gateway, objects, pacs, steps, vaults
 from gateway_project.wiring.explain.entry import Area, Explanation
 
-AREAS: tuple[Area, ...] = (*objects.AREAS, *devices.AREAS, *pacs.AREAS, *vaults.AREAS, *envelope.AREAS, *gateway.AREAS)
+AREAS: tuple[Area, ...] = (
+    *objects.AREAS,
+    *devices.AREAS,
+    *pacs.AREAS,
+    *steps.AREAS,
+    *vaults.AREAS,
+    *envelope.AREAS,
+    *gateway.AREAS,
+)
 CATALOGUE: dict[str, Explanation] = {entry.code: entry for area in AREAS for entry in area.entries}
 # Codes that are made of another code behind a word; they mean what the first of the family means.
 FAMILIES = {"rotation-": "rotation-refused", "receipt-": "receipt-invalid", "object-": "object-unreadable"}

@@ -65,12 +65,14 @@ STATUSES = Area(
             "The data set of the request lacks what the standard demands.",
             "Tell the device's vendor.",
         ),
+        E("0121", "An attribute is empty", "The data set of the request has no value for what the standard demands.",
+          "Tell the device's vendor."),
         E("0123", "No such action", "The device asks for something that the service does not have.",
           "Tell the device's vendor."),
         E(
             "0124", "Not authorised",
             "The peer is unknown, or its row does not allow this.",
-            "Give the remote AE the right to query, retrieve or commit, if it shall have it.",
+            "Enter it as a remote AE, or give that the right to store, query, retrieve or commit, if it shall have it.",
         ),
         E(
             "0131", "Transaction UID in use",
@@ -82,7 +84,7 @@ STATUSES = Area(
         E(
             "0213", "Too much at once",
             "The request is larger than the gateway takes.",
-            "Let the device ask for fewer objects at once, or raise COMMIT.MAX_INSTANCES.",
+            "Let the device ask for fewer objects at once, or raise COMMIT.MAX_INSTANCES or MPPS.MAX_INSTANCES.",
         ),
     ),
 )  # fmt: skip

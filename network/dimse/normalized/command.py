@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from network.dimse.command import NO_DATA_SET, CommandError, command_elements, command_short
-from network.dimse.normalized.ports import Operation
+from network.dimse.normalized.ports import NormalizedReply, Operation
 from network.dimse.scu.messages import (
     ACTION_TYPE_ID,
     AFFECTED_SOP_CLASS_UID,
@@ -12,6 +12,7 @@ from network.dimse.scu.messages import (
     COMMAND_FIELD,
     DATA_SET_TYPE,
     ERROR_COMMENT,
+    ERROR_ID,
     EVENT_TYPE_ID,
     MESSAGE_ID,
     N_EVENT_REPORT_RQ,
@@ -70,18 +71,20 @@ def normalized_command(encoded: bytes) -> NormalizedCommand | None:
     )
 
 
-def response_encode(command: NormalizedCommand, *, status: int, sop_instance_uid: str, comment: str) -> bytes:
+def response_encode(command: NormalizedCommand, reply: NormalizedReply) -> bytes:
     """The response, without a data set."""
     values: dict[int, int | str] = {
         AFFECTED_SOP_CLASS_UID: command.sop_class_uid,
         COMMAND_FIELD: command.field | _RESPONSE,
         RESPONDED_TO: command.message_id,
-        STATUS: status,
+        STATUS: reply.status,
     }
-    if sop_instance_uid:
-        values[AFFECTED_SOP_INSTANCE_UID] = sop_instance_uid
-    if comment:
-        values[ERROR_COMMENT] = comment[:64]
+    if reply.sop_instance_uid:
+        values[AFFECTED_SOP_INSTANCE_UID] = reply.sop_instance_uid
+    if reply.comment:
+        values[ERROR_COMMENT] = reply.comment[:64]
+    if reply.error_id:
+        values[ERROR_ID] = reply.error_id
     if command.operation == "action":
         values[ACTION_TYPE_ID] = command.type_id
     return command_encode(values, data_set=False)

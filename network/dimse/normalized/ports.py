@@ -49,6 +49,7 @@ class NormalizedReply:
     status: int
     sop_instance_uid: str = ""
     comment: str = ""
+    error_id: int = 0
     event: Callable[[], Event | None] | None = None
     event_ended: Callable[[bool], None] | None = None
 

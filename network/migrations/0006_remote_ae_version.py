@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("network", "0004_commitment")]
+    dependencies = [("network", "0005_procedure_step")]
 
     operations = [
         migrations.AddField(
