@@ -14,6 +14,7 @@ urlpatterns = [
     path("", include(f"{PAGES}.pictures")),
     path("", include(f"{PAGES}.custody")),
     path("", include(f"{PAGES}.connections")),
+    path("", include(f"{PAGES}.peers")),
     path("", include(f"{PAGES}.vaults")),
     path("", include(f"{PAGES}.quarantine")),
     path("", include(f"{PAGES}.alerts")),

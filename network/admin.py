@@ -1,6 +1,5 @@
 """Admin of endpoints and known peers, and of ended associations: those to look at, not to change."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -12,10 +11,8 @@ from django.http import HttpRequest
 from django.utils.timezone import now
 
 from gateway_project.core.admin_site import AdministratorAdmin, ReadOnlyAdmin, site
-from gateway_project.core.models import AuditEventType
 from gateway_project.core.roles import actor_of, can_administer
 from gateway_project.core.secrets import SecretError
-from gateway_project.core.services.audit import audit_record
 from network.dimse.errors import ConfigurationError
 from network.models import (
     AssociationRecord,
@@ -26,8 +23,10 @@ from network.models import (
     ProcedureStepStudy,
     RemoteAE,
 )
+from network.remote_form import CONFLICT, RemoteAEForm
 from network.services.commitment import commitment_report_again
 from network.services.endpoints import endpoint_delete, endpoint_save, tls_check
+from network.services.remotes import PeerConflictError, remote_delete, remote_save
 
 RIGHT_WORDS = {"store": "may_store", "query": "may_query", "retrieve": "may_retrieve", "commit": "may_commit"}
 
@@ -114,13 +113,14 @@ class LocalAEAdmin(AdministratorAdmin):
 
 @admin.register(RemoteAE, site=site)
 class RemoteAEAdmin(AdministratorAdmin):
+    form = RemoteAEForm
     list_display = ("ae_title", "enabled", "may", "sees", "address", "last_seen_at", "last_error", "note")
     list_filter = ("enabled", "may_query", "may_retrieve", "query_target")
     search_fields = ("=ae_title",)
     formfield_overrides = {models.TextField: {"widget": forms.Textarea(attrs={"rows": 3, "cols": 60})}}
     readonly_fields = ("last_seen_at", "last_echo_at", "last_error", "last_error_at")
     fieldsets = (
-        (None, {"fields": ("ae_title", "enabled", "note")}),
+        (None, {"fields": ("ae_title", "enabled", "note", "shown_version")}),
         (
             "Who it is",
             {
@@ -150,6 +150,8 @@ class RemoteAEAdmin(AdministratorAdmin):
                     "port",
                     "calling_ae_title",
                     "query_target",
+                    "commit_level",
+                    "commit_minutes",
                     "tls",
                     "tls_identity",
                     "tls_ca",
@@ -182,25 +184,17 @@ class RemoteAEAdmin(AdministratorAdmin):
         return can_administer(request.user)
 
     def save_model(self, request: HttpRequest, obj: RemoteAE, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        _audited(request, obj, "remote AE changed", form.changed_data)
+        try:
+            remote_save(obj, actor=actor_of(request.user), changed=form.fields_changed)
+        except PeerConflictError:  # between the look at the form and this
+            self.message_user(request, CONFLICT, level=messages.ERROR)
 
     def delete_model(self, request: HttpRequest, obj: RemoteAE) -> None:
-        _audited(request, obj, "remote AE removed", ())
-        super().delete_model(request, obj)
+        remote_delete(obj, actor=actor_of(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[RemoteAE]") -> None:
         for row in queryset:
             self.delete_model(request, row)
-
-
-def _audited(request: HttpRequest, row: RemoteAE, action: str, changed: Iterable[str]) -> None:
-    audit_record(
-        AuditEventType.CONFIGURATION,
-        actor=actor_of(request.user),
-        subject=f"remote:{row.ae_title}",
-        detail={"action": action, **{name: str(getattr(row, name)) for name in changed}},
-    )
 
 
 @admin.register(AssociationRecord, site=site)

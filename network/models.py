@@ -16,6 +16,7 @@ from network.step_models import ProcedureStep, ProcedureStepMessage, ProcedureSt
 
 __all__ = ["ProcedureStep", "ProcedureStepMessage", "ProcedureStepStudy", "StepState"]
 
+HOST = re.compile(r"[A-Za-z0-9._:-]*")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 DEFAULT = "default"
 DEFAULT_TLS = "default-tls"
@@ -243,6 +244,7 @@ class RemoteAE(models.Model):
         "check its name", default=True, help_text="Its certificate must be for the host that we call."
     )
 
+    version = models.PositiveIntegerField(default=1, editable=False, help_text="Grows with each change by a person.")
     last_seen_at = models.DateTimeField("last seen", null=True, blank=True, editable=False)
     last_echo_at = models.DateTimeField("last echo", null=True, blank=True, editable=False)
     last_error = models.CharField(max_length=200, blank=True, editable=False)
@@ -258,7 +260,9 @@ class RemoteAE(models.Model):
     def clean(self) -> None:
         """What needs what; nothing is tried here."""
         faults: dict[str, str] = {}
-        if self.query_target and not self.host:
+        if not HOST.fullmatch(self.host):
+            faults["host"] = "A host is a name or an address: letters, digits, dots, hyphens, colons."
+        elif self.query_target and not self.host:
             faults["host"] = "Without an address we cannot query it."
         if self.tls_identity is not None and not self.tls_identity.certificate:
             faults["tls_identity"] = "This endpoint has no certificate."

@@ -10,11 +10,12 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.services.audit import audit_record
 from network.dimse.errors import DimseError
-from network.dimse.scu import association
+from network.dimse.scu import ClientAssociation
 from network.dimse.scu.commitment import EXPLICIT_LITTLE, REPORTING, commitment_context, event_report
 from network.models import CommitmentRequest
 from network.services.commitment import commitment_event, commitment_judge
 from network.services.peers import peer_address, peer_failed, peer_timeouts
+from network.services.pools import worker_pool
 
 
 def commitment_run(job: CommitmentRequest) -> None:
@@ -25,17 +26,7 @@ def commitment_run(job: CommitmentRequest) -> None:
     remote = job.remote
     try:
         address = peer_address(remote)
-        with association(
-            [REPORTING],
-            address=address.address,
-            port=address.port,
-            calling_ae_title=address.calling_ae_title,
-            called_ae_title=address.called_ae_title,
-            timeouts=peer_timeouts(),
-            tls=address.tls,
-        ) as opened:
-            explicit = commitment_context(opened).transfer_syntax == EXPLICIT_LITTLE
-            event_report(opened, commitment_event(job, explicit=explicit))
+        worker_pool().run(address, [REPORTING], lambda opened: _report(opened, job), timeouts=peer_timeouts())
     except DimseError as error:
         peer_failed(remote, error)
         raise JobFault(str(error), code=error.code) from error
@@ -46,6 +37,12 @@ def commitment_run(job: CommitmentRequest) -> None:
             subject=f"commitment:{job.pk}",
             detail={"service": "storage commitment", "action": "reported", "how": "association of ours"},
         )
+
+
+def _report(opened: ClientAssociation, job: CommitmentRequest) -> None:
+    """May be repeated: the peer knows the report by its Transaction UID."""
+    explicit = commitment_context(opened).transfer_syntax == EXPLICIT_LITTLE
+    event_report(opened, commitment_event(job, explicit=explicit))
 
 
 def commitment_changed(_job: CommitmentRequest) -> None:

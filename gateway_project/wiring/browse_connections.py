@@ -94,7 +94,7 @@ def connections_view(*, outcome: str, source: str, before: str, after: str, now:
     if outcome and outcome not in FILTERS:
         raise ValueError("not a filter")
     found = associations_live()
-    live = [_live(one) for one in found.associations]
+    live = [live_shown(one) for one in found.associations]
     endpoints = _endpoints(found)
     sources = association_sources()
     if source and source not in sources:
@@ -110,14 +110,14 @@ def connections_view(*, outcome: str, source: str, before: str, after: str, now:
         running=found.running,
         live=live,
         endpoints=endpoints,
-        history=[_ended(record) for record in page.rows],
+        history=[ended_shown(record) for record in page.rows],
         newer=cursor_write(page.rows[0].closed_at, page.rows[0].pk) if page.newer and page.rows else "",
         older=cursor_write(page.rows[-1].closed_at, page.rows[-1].pk) if page.older and page.rows else "",
         sources=sources,
     )
 
 
-def _live(one: LiveAssociation) -> Live:
+def live_shown(one: LiveAssociation) -> Live:
     rate = f"{size_words(one.bytes_per_second)}/s" if one.bytes_per_second >= 1 else "quiet"
     return Live(one, ae_title_shown(one.calling_ae_title), ae_title_shown(one.called_ae_title), rate)
 
@@ -141,7 +141,7 @@ def _fault(alert: Alert) -> str:
     return alert.words.partition("does not listen. ")[2] or alert.words
 
 
-def _ended(record: AssociationRecord) -> Ended:
+def ended_shown(record: AssociationRecord) -> Ended:
     icon, tone, word = MARKS[AssociationOutcome(record.outcome)]
     return Ended(record, icon, tone, word, reason_words(record.reason))
 

@@ -24,6 +24,7 @@ from network.models import DEFAULT
 from network.services.access import limits_current, policy_current
 from network.services.endpoints import endpoints_seed, endpoints_wanted
 from network.services.normalized import NormalizedServices
+from network.services.pools import PoolKeeper
 from network.services.query import QueryService
 from network.services.query_trail import QueryTrail
 from network.services.retrieve import RetrievalService
@@ -90,12 +91,15 @@ def receiver_run(index: int, descriptor: int) -> None:
     handlers = StorageHandlers(instances, indexer)
     channel = channel_open(descriptor)
     trail = QueryTrail()
-    services = ServicePorts(QueryService(trail), RetrievalService(), NormalizedServices(indexer))
+    keeper = PoolKeeper(f"receiver {index}")
+    services = ServicePorts(QueryService(trail), RetrievalService(keeper), NormalizedServices(indexer))
     receiver = Receiver(channel, receiver_config(), handlers, services)
     _on_signals(lambda: receiver.stop(grace_seconds=15.0))
     indexer.start()
     trail.start()
+    keeper.start()
     receiver.serve()
+    keeper.stop()
     trail.stop()
     instances.close()
     indexer.stop()

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,9 @@ from network.dimse.retrieve.command import RetrieveCommand, RetrieveResponses
 from network.dimse.retrieve.counters import SubOperations
 from network.dimse.retrieve.offers import batches, chosen
 from network.dimse.retrieve.ports import RetrievePlan, RetrievePort, RetrieveRequest, StoredInstance
-from network.dimse.scu.association import ClientAssociation, association
+from network.dimse.scu.association import ClientAssociation
+from network.dimse.scu.echo import VERIFICATION_PROPOSAL
+from network.dimse.scu.negotiation import CONTEXTS_MAX
 from network.dimse.scu.store import MoveOriginator, StoreAnswer, store_each
 from network.dimse.wire import Interrupted
 
@@ -162,16 +164,15 @@ class _Retrieval:
         originator = MoveOriginator(self._request.peer.calling_ae_title, self._request.message_id)
         self._tell()
         for proposals, items in batches(self._plan.items):
-            with association(
-                proposals,
-                address=address.address,
-                port=address.port,
-                calling_ae_title=address.calling_ae_title,
-                called_ae_title=address.called_ae_title,
-                timeouts=self._plan.timeouts,
-                tls=address.tls,
-            ) as opened:
-                code = self._count(store_each(opened, _as_accepted(opened, items), originator=originator))
+            left = deque(items)
+
+            def work(opened: ClientAssociation, left: deque[StoredInstance] = left) -> str:
+                stores = store_each(opened, _as_accepted(opened, list(left)), originator=originator)
+                return self._count(_taken_from(left, stores))
+
+            if len(proposals) < CONTEXTS_MAX:  # with it a kept association can be asked whether it lives
+                proposals.append(VERIFICATION_PROPOSAL)
+            code = self._plan.pool.run(address, proposals, work, timeouts=self._plan.timeouts)
             if code:
                 return code
         return ""
@@ -204,6 +205,15 @@ class _Retrieval:
     def _tell(self) -> None:
         self._told_at = time.monotonic()
         self._wire.send(self._responses.pending(self._done))
+
+
+def _taken_from(
+    left: deque[StoredInstance], stores: Iterator[tuple[StoredInstance, StoreAnswer]]
+) -> Iterator[tuple[StoredInstance, StoreAnswer]]:
+    """The same, each taken from what is left: a kept association that turns out to be dead repeats nothing."""
+    for found in stores:
+        left.popleft()
+        yield found
 
 
 def _as_accepted(opened: ClientAssociation, items: list[StoredInstance]) -> Iterator[StoredInstance]:

@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from django.db import Error, close_old_connections, transaction
@@ -23,6 +23,7 @@ from network.models import LocalAE, RemoteAE
 from network.selectors.retrieve import Found, instances_named
 from network.services.associations import ae_title_shown
 from network.services.peers import peer_address, peer_timeouts
+from network.services.pools import PoolKeeper
 from network.services.query import Places, question_of
 from studies.dicom.errors import DicomError
 from studies.dicom.recode import alternatives, recode
@@ -99,8 +100,9 @@ class RecodedInstance:
 class RetrievalService:
     """network.dimse.retrieve.ports.RetrievePort over index and store; one for each receiver process."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: PoolKeeper) -> None:
         self._places = Places("RETRIEVE.MAX_PARALLEL_PER_PEER")
+        self._keeper = keeper
 
     def plan(self, request: RetrieveRequest, identifier: bytes) -> RetrievePlan:
         """What this peer may have. A refusal is recorded; the end of what was begun is recorded by `ended`."""
@@ -139,6 +141,7 @@ class RetrievalService:
             missing=[one.sop_instance_uid for one in found if not one.is_here],
             address=address,
             timeouts=peer_timeouts(),
+            pool=self._keeper.pool(),
         )
 
     def ended(self, request: RetrieveRequest, plan: RetrievePlan, done: SubOperations, *, code: str) -> None:
@@ -161,7 +164,7 @@ def _destination(ae_title: str) -> PeerAddress:
     if remote is None or LocalAE.objects.filter(ae_title=ae_title, enabled=True).exists():
         raise _unknown("move destination unknown: enter it as a remote AE")
     try:
-        return replace(peer_address(remote))
+        return peer_address(remote)
     except ConfigurationError as error:
         raise _unknown("move destination cannot be called as it is set") from error
 

@@ -6,6 +6,7 @@ from typing import Any
 from gateway_project.core.models import Alert, Lane
 from gateway_project.wiring.api.contract import ApiView
 from gateway_project.wiring.api.urls import urlpatterns
+from network.models import RemoteAE
 from studies.models import QuarantinedObject, Study
 from tests.web.factories import attempt_make, number, revision_make, series_make, study_make, upload_make, vault_make
 from uploads.models import Vault
@@ -27,6 +28,14 @@ EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("post", "studies/{uid}/custody"): ACTING,
     ("get", "uploads"): (*SEEING, "integration"),
     ("get", "connections"): (*SEEING, "integration"),
+    ("get", "peers"): SEEING,
+    ("post", "peers/create"): ("administrator",),
+    ("post", "peers/test"): ("administrator",),
+    ("get", "peers/{peer}"): SEEING,
+    ("post", "peers/{peer}/change"): ("administrator",),
+    ("post", "peers/{peer}/delete"): ("administrator",),
+    ("post", "peers/{peer}/echo"): ACTING,
+    ("get", "pool"): SEEING,
     ("get", "vaults"): SEEING,
     ("get", "lanes"): SEEING,
     ("get", "lanes/{lane}"): SEEING,
@@ -38,6 +47,12 @@ EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("get", "quarantine/{object}"): SEEING,
     ("post", "quarantine/{object}/accept"): ACTING,
     ("post", "quarantine/{object}/discard"): ACTING,
+}
+# what those are sent that do not take an empty body
+BODIES: dict[str, dict[str, Any]] = {
+    "peers/create": {"aeTitle": "NEW"},
+    "peers/test": {"aeTitle": "NEW", "host": "169.254.1.1"},
+    "peers/{peer}/change": {"version": 1, "note": "Reading room"},
 }
 IDS = [f"{method} {path}" for method, path in EXPECTED]
 
@@ -51,11 +66,13 @@ class World:
     lane: Lane
     alert: Alert
     object: QuarantinedObject
+    peer: RemoteAE
 
     def address(self, path: str) -> str:
         filled = path.format(
-            uid=self.study.study_instance_uid, lane=self.lane.pk, alert=self.alert.pk, object=self.object.pk
-        )
+            uid=self.study.study_instance_uid, lane=self.lane.pk, alert=self.alert.pk, object=self.object.pk,
+            peer=self.peer.pk,
+        )  # fmt: skip
         return f"/api/{filled}"
 
 
@@ -83,7 +100,8 @@ def world_make() -> World:
     series_make(study)
     job = upload_make(revision_make(study), vault, "parked", error_code="object-damaged", error_words="Damaged.")
     attempt_make(job, "failed", error_code="object-damaged", error_words="Damaged.")
-    return World(study, vault, vault.lane, alert_make(), quarantined_make())
+    remote = RemoteAE.objects.create(ae_title=f"PEER_{number()}")
+    return World(study, vault, vault.lane, alert_make(), quarantined_make(), remote)
 
 
 def operations_declared() -> set[tuple[str, str]]:
@@ -95,6 +113,8 @@ def operations_declared() -> set[tuple[str, str]]:
             continue
         route = str(pattern.pattern).replace("<dicomuid:uid>", "{uid}")
         route = route.replace("<number:pk>", "{object}" if "quarantine" in route else "{" + route[:-1].split("s/")[0])
-        route = route.replace("{lane", "{lane}").replace("{alert", "{alert}").replace("}}", "}")
+        route = (
+            route.replace("{lane", "{lane}").replace("{alert", "{alert}").replace("{peer", "{peer}").replace("}}", "}")
+        )
         found |= {(method, route) for method in ("get", "post") if hasattr(view, method)}
     return found

@@ -3,15 +3,15 @@
 import pytest
 from django.test import Client
 
-from tests.api.operations import EXPECTED, IDS, operations_declared, world_make
+from tests.api.operations import BODIES, EXPECTED, IDS, operations_declared, world_make
 from tests.api.programs import ROLES, post, problem_of, program
 from tests.web.factories import user_make
 
 pytestmark = pytest.mark.django_db
 
 
-def ask(client: Client, method: str, address: str, **extra):
-    return client.get(address, **extra) if method == "get" else post(client, address, **extra)
+def ask(client: Client, method: str, address: str, path: str = "", **extra):
+    return client.get(address, **extra) if method == "get" else post(client, address, BODIES.get(path), **extra)
 
 
 def test_every_operation_stands_in_the_table() -> None:
@@ -22,7 +22,7 @@ def test_every_operation_stands_in_the_table() -> None:
 def test_roles_that_may_are_let_in_and_others_are_not(as_role, method: str, path: str) -> None:
     world = world_make()
     for role in ROLES:
-        answer = ask(as_role(role), method, world.address(path))
+        answer = ask(as_role(role), method, world.address(path), path)
         if role in EXPECTED[(method, path)]:
             assert answer.status_code in (200, 409), (role, answer.content)
             assert "no-store" in answer["Cache-Control"]
@@ -43,7 +43,7 @@ def test_session_of_a_person_serves_too_and_an_account_without_role_does_not(as_
     as_role()
     person = Client()
     person.force_login(user_make("administrator"))
-    assert ask(person, method, world.address(path)).status_code in (200, 409)
+    assert ask(person, method, world.address(path), path).status_code in (200, 409)
     nobody = Client()
     nobody.force_login(user_make(""))
     problem_of(ask(nobody, method, world.address(path)), 403, "forbidden")
@@ -80,13 +80,13 @@ def test_session_needs_the_csrf_token(as_role, path: str) -> None:
 @pytest.mark.parametrize("path", sorted({path for _method, path in EXPECTED if "{" in path}))
 def test_what_is_not_there_is_404(as_role, path: str) -> None:
     method = next(method for method, known in EXPECTED if known == path)
-    address = "/api/" + path.format(uid="1.2.3.4", lane=987654, alert=987654, object=987654)
-    problem_of(ask(as_role("administrator"), method, address), 404, "not-found")
+    address = "/api/" + path.format(uid="1.2.3.4", lane=987654, alert=987654, object=987654, peer=987654)
+    problem_of(ask(as_role("administrator"), method, address, path), 404, "not-found")
     for strange in ("9" * 30, "-1", "x", "%00", "1.2.3/../4"):
         address = "/api/" + path.format(
-            uid=strange.replace("9" * 30, "x" * 65), lane=strange, alert=strange, object=strange
+            uid=strange.replace("9" * 30, "x" * 65), lane=strange, alert=strange, object=strange, peer=strange
         )
-        assert ask(as_role("administrator"), method, address).status_code in (400, 404)
+        assert ask(as_role("administrator"), method, address, path).status_code in (400, 404)
 
 
 def test_head_answers_as_get_without_a_body(as_role) -> None:

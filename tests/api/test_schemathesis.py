@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, settings
 from gateway_project.wiring.api import access
 from gateway_project.wiring.api.fields import CURSOR
 from gateway_project.wiring.api.schema import schema_document
+from network.services import peers
 from tests.api.operations import world_make
 from tests.api.programs import token_text
+from tests.core.notice_servers import options_set
 from tests.web.factories import user_make
 
 schema = schemathesis.openapi.from_dict(schema_document())
@@ -44,6 +46,9 @@ def token(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         signal.disconnect(close_old_connections)
     user_make("administrator", username="first", superuser=True)
     world_make()
+    options_set(PEER_NETWORKS=["192.0.2.0/24"], PEER_ALLOW_LOOPBACK=False)  # nobody is called
+    monkeypatch.setattr(peers, "TRIALS_A_MINUTE", 1_000_000)
+    monkeypatch.setattr(peers, "ECHOES_A_MINUTE", 1_000_000)
     yield token_text("administrator")
     for signal in (request_started, request_finished):
         signal.connect(close_old_connections)

@@ -57,7 +57,7 @@ def ask(peer: ScriptedPeer, *, timeouts: scu.Timeouts = SHORT) -> list[bytes]:
         (pdu(0x04, pdv(1, 3, b""))[:-2], "response-timeout"),
     ],
 )  # fmt: skip
-def test_nonsense_in_answer_to_a_query_has_a_name(says: bytes | None, code: str):
+def test_c28_p05_p06_p08_p10_p11_p12_d01_nonsense_in_answer_to_a_query_has_a_name(says: bytes | None, code: str):
     with ScriptedPeer(ACCEPT, says) as peer, pytest.raises(scu.AssociationError) as caught:
         ask(peer)
     assert caught.value.code == code
@@ -70,14 +70,14 @@ def test_several_messages_in_one_pdu_are_several_messages():
         assert ask(peer) == [b"\x08\0\x52\0\x06\0\0\0STUDY "]
 
 
-def test_answers_without_end_are_cut_off(monkeypatch: pytest.MonkeyPatch):
+def test_c28_answers_without_end_are_cut_off(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("network.dimse.scu.query.ANSWERS_MAX", 50)
     with ScriptedPeer(ACCEPT, response(1, PENDING, b"") * 100) as peer, pytest.raises(scu.AssociationError) as caught:
         ask(peer)
     assert caught.value.code == "response-invalid"
 
 
-def test_peer_that_ignores_a_cancel_is_cut_off(monkeypatch: pytest.MonkeyPatch):
+def test_c28_peer_that_ignores_a_cancel_is_cut_off(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("network.dimse.scu.query.CANCEL_ANSWERS", 20)
     with (
         ScriptedPeer(ACCEPT, response(1, PENDING, b"") * 100) as peer,
@@ -87,7 +87,7 @@ def test_peer_that_ignores_a_cancel_is_cut_off(monkeypatch: pytest.MonkeyPatch):
         assert not opened.is_established
 
 
-def test_identifier_that_never_ends_takes_bounded_memory():
+def test_c28_d02_identifier_that_never_ends_takes_bounded_memory():
     piece = pdv(1, 0, bytes(60_000))
     says = response(1, PENDING, b"")[:-6]  # the command alone
     says = pdu(0x04, says[6:]) + pdu(0x04, piece) * 60
@@ -112,13 +112,13 @@ def test_identifier_that_never_ends_takes_bounded_memory():
         pdu(0x04, bytes(10)),
     ],
 )
-def test_garbled_answer_to_the_association_request(answer: bytes):
+def test_c28_p04_p15_garbled_answer_to_the_association_request(answer: bytes):
     with ScriptedPeer(answer) as peer, pytest.raises(scu.AssociationError) as caught:
         ask(peer)
     assert caught.value.code == "response-invalid"
 
 
-def test_what_was_not_proposed_is_not_believed():
+def test_c28_p14_what_was_not_proposed_is_not_believed():
     """Another transfer syntax, an even id, an id beyond the request, a context twice."""
     said = accept([(1, EXPLICIT), (2, IMPLICIT), (9, IMPLICIT), (3, IMPLICIT), (3, IMPLICIT)])
     accepted = associate_accept(memoryview(said)[6:], PROPOSALS)
@@ -162,7 +162,7 @@ HALF_STORE = pdu(0x04, pdv(7, 3, response(7, STORE, b"")[12:-6]) + pdv(7, 0, b"h
         (_move, response(3, {COMMAND_FIELD: 0x8010, RESPONDED_TO: 1, STATUS: 0}), "response-invalid", False),
     ],
 )
-def test_store_that_nobody_asked_for_or_that_never_ends(
+def test_c28_d08_store_that_nobody_asked_for_or_that_never_ends(
     work: Callable[[ScriptedPeer, Kept], None], says: bytes, code: str, begun: bool
 ):
     sink = Kept()
@@ -173,7 +173,7 @@ def test_store_that_nobody_asked_for_or_that_never_ends(
     assert not sink.committed
 
 
-def test_peer_that_never_reads_is_given_up():
+def test_c28_p24_peer_that_never_reads_is_given_up():
     """Its buffers fill; nothing is taken for `network_seconds`."""
 
     def send_much(peer: ScriptedPeer) -> None:

@@ -81,11 +81,20 @@ def test_endpoint_that_options_make_is_shown_and_not_changed(administrator) -> N
 
 def test_known_peer_is_kept_with_its_pins_and_audited(administrator) -> None:
     add = reverse("admin:network_remoteae_add")
-    row = {"ae_title": "CT_1", "networks": "10.0.0.0/8", "certificates": "ab" * 32, "enabled": "on", "port": "104"}
+    row = {"ae_title": "CT_1", "networks": "10.0.0.0/8", "certificates": "ab" * 32, "enabled": "on", "port": "104",
+           "commit_level": "local",
+           "commit_minutes": "1440"}  # fmt: skip
     assert "10.0.0.0/8" in administrator.post(add, {**row, "networks": "hospital"}).content.decode()
     assert administrator.post(add, row).status_code == 302
     peer = RemoteAE.objects.get()
+    change_it = reverse("admin:network_remoteae_change", args=[peer.pk])
+    values = {**row, "may_query": "on", "commit_level": "local", "commit_minutes": "60"}
+    assert administrator.post(change_it, {**values, "shown_version": "1"}).status_code == 302
+    late = administrator.post(change_it, {**values, "note": "undone", "shown_version": "1"}).content.decode()
+    assert "Somebody else has changed this peer" in late
+    peer.refresh_from_db()
+    assert (peer.may_query, peer.note, peer.version) == (True, "", 2)
     chosen = {"action": "delete_selected", "_selected_action": [peer.pk], "post": "yes"}
     administrator.post(reverse("admin:network_remoteae_changelist"), chosen)
     actions = [event.detail["action"] for event in AuditEvent.objects.filter(subject="remote:CT_1").order_by("id")]
-    assert actions == ["remote AE changed", "remote AE removed"]
+    assert actions == ["remote AE added", "remote AE changed", "remote AE removed"]

@@ -11,6 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.timezone import now
 
 from gateway_project.core.models import Alert, AuditEvent
+from network.models import RemoteAE
 from studies.models import QuarantinedObject, SourceActivity, Study
 from tests.web.factories import uploaded_study_make, user_make, vault_make
 from tests.web.role_matrix import OPEN, ROLES, RULES, Rule, rule_of
@@ -53,6 +54,7 @@ def scene() -> dict[str, int]:
         "lane": vault.lane_id,
         "alert": alert.pk,
         "vault": vault.pk,
+        "peer": RemoteAE.objects.create(ae_title="PEER").pk,
         "user": user_make("viewer").pk,
     }
 

@@ -53,7 +53,7 @@ PROBLEMS = {
     411: "The body came in chunks.",
     413: "The body is too large.",
     415: "The body is not application/json.",
-    429: "Too many tokens were refused; wait as Retry-After says.",
+    429: "Too many tokens were refused, or peers tried: wait, as long as Retry-After says where it stands.",
     503: "The database or the object store does not answer; try again.",
 }
 ALWAYS = (400, 401, 403, 406, 429, 503)

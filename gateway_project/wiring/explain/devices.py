@@ -251,6 +251,32 @@ SENDING = Area(
             "Correct name or address, or mend the name service.",
         ),
         E(
+            "address-refused", "This address is never called, or not from here",
+            "It is link-local or a cloud's metadata service; or PEER.NETWORKS, PEER.ALLOW_LOOPBACK or, for messages, "
+            "ALERT.WEBHOOK_ALLOW_LOOPBACK does not allow it. Nothing was sent there.",
+            "Correct the address, or have an administrator widen the setting.",
+        ),
+        E(
+            "peer-changed", "Somebody else has changed the peer",
+            "Two people, or a person and a program, changed it at once; the second change was not made.",
+            "Read it again, then change it.",
+        ),
+        E(
+            "peer-invalid", "The peer cannot be kept like this",
+            "A field has a value that it cannot have, or two fields do not fit together.",
+            "Correct the fields that are named.",
+        ),
+        E(
+            "peer-in-use", "Something refers to the peer",
+            "Requests for storage commitment, or what is sent to it, name it.",
+            "Switch it off instead of removing it.",
+        ),
+        E(
+            "too-many-tries", "Many tries within a minute",
+            "Echoes and trials are bounded, so that the gateway is no tool to search a network with.",
+            "Wait a minute, then try again.",
+        ),
+        E(
             "association-rejected", "The peer does not let us in",
             "Mostly our AE title is not entered there, or theirs is wrong here.",
             "Have our AE title entered at the peer; compare theirs.",

@@ -23,6 +23,7 @@ ENTRIES = (
     Entry("now", "Now"),
     Entry("studies", "Studies", section="/studies/"),
     Entry("connections", "Connections"),
+    Entry("peers", "Peers", section="/peers/"),
     Entry("vaults", "Vaults", section="/vaults/"),
     Entry("quarantine", "Quarantine", section="/quarantine/"),
     Entry("alerts", "Alerts"),

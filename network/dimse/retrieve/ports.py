@@ -1,13 +1,13 @@
 """What the retrieve service asks of the house."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from network.dimse.ports import Peer
 from network.dimse.retrieve.counters import SubOperations
 from network.dimse.scu.association import DEFAULT_TIMEOUTS, Timeouts
-from network.dimse.scu.pool import PeerAddress
+from network.dimse.scu.pool import AssociationPool, PeerAddress, pool_of_none
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StoredInstance(Protocol):
 
 @dataclass(frozen=True)
 class RetrievePlan:
-    """What is sent, in order; for a C-MOVE where to, and how patiently.
+    """What is sent, in order; for a C-MOVE where to, over whose associations, and how patiently.
 
     `missing` are instances that match and are no longer here: they count as failed.
     """
@@ -59,6 +59,7 @@ class RetrievePlan:
     missing: Sequence[str] = ()
     address: PeerAddress | None = None
     timeouts: Timeouts = DEFAULT_TIMEOUTS
+    pool: AssociationPool = field(default_factory=pool_of_none)
 
 
 class RetrievePort(Protocol):

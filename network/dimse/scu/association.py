@@ -32,6 +32,7 @@ from network.dimse.scu.negotiation import (
     associate_accept,
     associate_request,
 )
+from network.dimse.scu.reach import ANYWHERE, Reach
 
 LEAST_BYTES_PER_SECOND: Final = 20_000
 """A data set that comes slower than this, after the first `dimse_seconds`, is given up."""
@@ -245,10 +246,18 @@ def associate(
     called_ae_title: str,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     tls: ssl.SSLContext | None = None,
+    reach: Reach = ANYWHERE,
 ) -> ClientAssociation:
     """Open an association; it may have no accepted context at all. Raises AssociationError, ConfigurationError."""
     request = associate_request(proposals, calling=calling_ae_title, called=called_ae_title)
-    link = link_open(address, port, seconds=timeouts.connect_seconds, tls=tls)
+    link = link_open(address, port, seconds=timeouts.connect_seconds, tls=tls, reach=reach)
+    return associate_on(link, request, proposals, timeouts)
+
+
+def associate_on(link: Link, request: bytes, proposals: Sequence[Proposal], timeouts: Timeouts) -> ClientAssociation:
+    """The same on a connection that stands; `request` is the A-ASSOCIATE-RQ of these proposals. Raises
+    AssociationError, and the connection is closed.
+    """
     try:
         accepted = _negotiate(link, request, proposals, timeouts)
     except LinkTimeoutError as exc:
@@ -279,6 +288,7 @@ def association(
     called_ae_title: str,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     tls: ssl.SSLContext | None = None,
+    reach: Reach = ANYWHERE,
 ) -> Iterator[ClientAssociation]:
     """As `associate`, released at the end of the block, aborted when the block raises."""
     opened = associate(
@@ -289,6 +299,7 @@ def association(
         called_ae_title=called_ae_title,
         timeouts=timeouts,
         tls=tls,
+        reach=reach,
     )
     try:
         yield opened

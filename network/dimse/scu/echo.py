@@ -11,6 +11,7 @@ from network.dimse.errors import AssociationError
 from network.dimse.scu.association import DEFAULT_TIMEOUTS, ClientAssociation, Timeouts, association
 from network.dimse.scu.messages import AFFECTED_SOP_CLASS_UID, C_ECHO_RQ, COMMAND_FIELD, MESSAGE_ID, command_encode
 from network.dimse.scu.negotiation import Proposal
+from network.dimse.scu.reach import ANYWHERE, Reach
 
 VERIFICATION_PROPOSAL = Proposal(VERIFICATION, (str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)))
 
@@ -23,6 +24,7 @@ def echo(
     called_ae_title: str,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     tls: ssl.SSLContext | None = None,
+    reach: Reach = ANYWHERE,
 ) -> float:
     """The seconds that a C-ECHO took in an established association. Raises AssociationError."""
     with association(
@@ -33,6 +35,7 @@ def echo(
         called_ae_title=called_ae_title,
         timeouts=timeouts,
         tls=tls,
+        reach=reach,
     ) as opened:
         started = time.monotonic()
         echo_on(opened)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from network.dimse.errors import AssociationError, connect_error
+from network.dimse.scu.reach import ANYWHERE, Reach, refused_error
 
 RECEIVE_BYTES: Final = 512 * 1024
 _SEND_BUFFERS: Final = 512  # of one sendmsg; Linux takes 1024
@@ -159,13 +160,62 @@ class Link:
         self._connection.close()
 
 
-def link_open(address: str, port: int, *, seconds: float, tls: ssl.SSLContext | None = None) -> Link:
+Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
+"""One address of a peer, as the resolver gives it."""
+
+
+def link_open(
+    address: str, port: int, *, seconds: float, tls: ssl.SSLContext | None = None, reach: Reach = ANYWHERE
+) -> Link:
     """A connection to the first of the peer's addresses that takes one, TLS included, within `seconds` for all of it.
 
     With TLS the certificate must name `address`, unless the context says otherwise. Raises AssociationError.
     """
     deadline = time.monotonic() + seconds
-    connection = _connected(address, port, deadline)
+    places = link_resolve(address, port, reach=reach)
+    return link_secure(link_connect(places, address, port, deadline), address, deadline, tls=tls)
+
+
+def link_resolve(address: str, port: int, *, reach: Reach = ANYWHERE) -> list[Place]:
+    """Where the name leads and may lead; the name is asked for once, and only these are connected to.
+
+    Raises AssociationError (`address-unknown`, `address-refused`).
+    """
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a label that is empty, or longer than DNS allows
+        raise AssociationError(
+            f"The name {address} is unknown: check the peer's address.", code="address-unknown"
+        ) from exc
+    places = [one for one in found if reach.allows(str(one[4][0]))]
+    if not places:
+        raise refused_error()
+    return places  # type: ignore[return-value]
+
+
+def link_connect(places: Sequence[Place], address: str, port: int, deadline: float) -> socket.socket:
+    """To the first that takes a connection. Raises AssociationError, in whose words the peer is `address`."""
+    failure: OSError | None = None
+    for family, kind, protocol, _name, where in places:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            failure = failure or TimeoutError()
+            break
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(seconds)
+            connection.connect(where)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as exc:
+            connection.close()
+            failure = exc
+        else:
+            return connection
+    raise connect_error(failure, address=address, port=port)
+
+
+def link_secure(connection: socket.socket, address: str, deadline: float, *, tls: ssl.SSLContext | None = None) -> Link:
+    """The connection as a link, after its TLS handshake if there is one. Raises AssociationError; it is closed then."""
     if tls is None:
         return Link(connection)
     try:
@@ -190,29 +240,3 @@ def link_open(address: str, port: int, *, seconds: float, tls: ssl.SSLContext | 
             "certificate of ours.",
             code="tls-handshake-failed",
         ) from exc
-
-
-def _connected(address: str, port: int, deadline: float) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:  # UnicodeError: a label that is empty, or longer than DNS allows
-        raise AssociationError(
-            f"The name {address} is unknown: check the peer's address.", code="address-unknown"
-        ) from exc
-    failure: OSError | None = None
-    for family, kind, protocol, _name, where in found:
-        seconds = deadline - time.monotonic()
-        if seconds <= 0:
-            failure = failure or TimeoutError()
-            break
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(seconds)
-            connection.connect(where)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as exc:
-            connection.close()
-            failure = exc
-        else:
-            return connection
-    raise connect_error(failure, address=address, port=port)

@@ -122,7 +122,7 @@ def associate_accept(body: memoryview, proposals: Sequence[Proposal]) -> Accepte
                 contexts.setdefault(context.context_id, context)
         elif kind == _USER:
             user = value
-    return _with_user_items(contexts, user)
+    return _with_user_items(contexts, user, {one.abstract_syntax for one in proposals if one.as_scp})
 
 
 def _context(value: memoryview, proposals: Sequence[Proposal]) -> Context | None:
@@ -140,7 +140,7 @@ def _context(value: memoryview, proposals: Sequence[Proposal]) -> Context | None
     return Context(context_id, proposal.abstract_syntax, chosen[0])
 
 
-def _with_user_items(contexts: dict[int, Context], user: memoryview) -> Accepted:
+def _with_user_items(contexts: dict[int, Context], user: memoryview, asked_as_scp: set[str]) -> Accepted:
     maximum, roles, extended = 0, set(), {}
     for kind, value in _items(user):
         if kind == _MAX_LENGTH and len(value) == 4:
@@ -151,7 +151,7 @@ def _with_user_items(contexts: dict[int, Context], user: memoryview) -> Accepted
                 extended[abstract] = bytes(rest)
             elif len(rest) == 2 and rest[1] == 1:
                 roles.add(abstract)
-    return Accepted(contexts, maximum, frozenset(roles), extended)
+    return Accepted(contexts, maximum, frozenset(roles & asked_as_scp), extended)
 
 
 def _item(kind: int, value: bytes) -> bytes:

@@ -14,12 +14,15 @@ from network.dimse.errors import AssociationError
 from network.dimse.scu.association import DEFAULT_TIMEOUTS, ClientAssociation, Timeouts, associate
 from network.dimse.scu.echo import echo_on
 from network.dimse.scu.negotiation import Proposal
+from network.dimse.scu.reach import ANYWHERE, Reach
 
 ECHO_AFTER_SECONDS: Final = 15.0
 """An association idle for longer is asked by C-ECHO first, where it has a context for it: a firewall may have let go of
 it without a word.
 """
 _STALE = frozenset({"connection-lost", "association-aborted", "response-timeout", "connection-failed"})
+_FULL = frozenset({"temporary-congestion", "local-limit-exceeded"})
+_NOTICE_SECONDS: Final = (0.05, 0.25, 1.0)
 _Result = TypeVar("_Result")
 
 
@@ -32,6 +35,7 @@ class PeerAddress:
     called_ae_title: str
     calling_ae_title: str
     tls: ssl.SSLContext | None = None
+    reach: Reach = ANYWHERE
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ class PoolFullError(AssociationError):
 class AssociationPool:
     """For any number of threads; each association is used by one at a time.
 
-    `idle_seconds`: kept at most so long unused; `per_peer`: open at once to one peer, in use and idle together;
-    `total`: idle ones in all. Whoever finds all in use waits up to `wait_seconds`, then gets PoolFullError.
+    `idle_seconds`: kept at most so long unused, 0: not at all; `per_peer`: open at once to one peer, in use and idle
+    together; `total`: idle ones in all. Whoever finds all in use waits up to `wait_seconds`, then gets PoolFullError.
     """
 
     def __init__(
@@ -139,15 +143,7 @@ class AssociationPool:
             kept = None if fresh else self._kept(key, timeouts)
             if kept is not None:
                 return kept
-            opened = associate(
-                proposals,
-                address=peer.address,
-                port=peer.port,
-                calling_ae_title=peer.calling_ae_title,
-                called_ae_title=peer.called_ae_title,
-                timeouts=timeouts,
-                tls=peer.tls,
-            )
+            opened = self._opened_for(peer, proposals, timeouts)
         except BaseException:
             with self._changed:
                 self._failed[peer] += 1
@@ -156,6 +152,36 @@ class AssociationPool:
         with self._changed:
             self._opened[peer] += 1
         return opened
+
+    def _opened_for(self, peer: PeerAddress, proposals: Sequence[Proposal], timeouts: Timeouts) -> ClientAssociation:
+        """A fresh one. A peer that says it has too many gets back what is kept of it, and is asked again until it has
+        noticed.
+        """
+        self._make_room(peer, self.per_peer)
+        freed = False
+        for pause in (*_NOTICE_SECONDS, None):
+            try:
+                return _associate(peer, proposals, timeouts)
+            except AssociationError as error:
+                freed = freed or (error.reason in _FULL and self._make_room(peer, 0) > 0)
+                if pause is None or not freed or error.reason not in _FULL:
+                    raise
+                time.sleep(pause)
+        raise PoolFullError
+
+    def _make_room(self, peer: PeerAddress, most: int) -> int:
+        """Release the longest idle ones of this peer until at most `most` are open, those in use counted; how many."""
+        ended = []
+        with self._changed:
+            keys = [key for key in self._idle if key[0] == peer]
+            open_now = self._in_use[peer] + sum(len(self._idle[key]) for key in keys)
+            while open_now > most and any(self._idle[key] for key in keys):
+                oldest = min((key for key in keys if self._idle[key]), key=lambda key: self._idle[key][0].since)
+                ended.append(self._idle[oldest].popleft().association)
+                open_now -= 1
+        for one in ended:
+            one.release()
+        return len(ended)
 
     def _wait_for_place(self, peer: PeerAddress) -> None:
         deadline = self._monotonic() + self.wait_seconds
@@ -200,7 +226,8 @@ class AssociationPool:
     def _give_back(self, key: Key, opened: ClientAssociation) -> None:
         surplus: list[ClientAssociation] = []
         with self._changed:
-            if opened.is_established and not self._closed and opened.accepted.contexts:
+            keeps = self.idle_seconds > 0 and not self._closed
+            if keeps and opened.is_established and opened.accepted.contexts:
                 self._idle.setdefault(key, deque()).append(_Idle(opened, self._monotonic()))
                 surplus = self._surplus(key[0])
             else:
@@ -260,3 +287,21 @@ class AssociationPool:
             return [
                 PoolState(p, idle[p], self._in_use[p], self._opened[p], self._reused[p], self._failed[p]) for p in peers
             ]
+
+
+def _associate(peer: PeerAddress, proposals: Sequence[Proposal], timeouts: Timeouts) -> ClientAssociation:
+    return associate(
+        proposals,
+        address=peer.address,
+        port=peer.port,
+        calling_ae_title=peer.calling_ae_title,
+        called_ae_title=peer.called_ae_title,
+        timeouts=timeouts,
+        tls=peer.tls,
+        reach=peer.reach,
+    )
+
+
+def pool_of_none() -> AssociationPool:
+    """One that keeps nothing: an association for each piece of work."""
+    return AssociationPool(idle_seconds=0)
