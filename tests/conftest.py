@@ -90,11 +90,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(autouse=True)
 def settings_count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What receiving remembers of the settings for a fifth of a second, it forgets at once."""
+    """What receiving remembers of the settings for a fifth of a second, it forgets at once; what the list of studies
+    remembers of its sources for a minute, no test has from another.
+    """
+    from gateway_project.wiring import study_filters
     from studies.services import admit, ingress
 
     monkeypatch.setattr(admit, "FREE_SECONDS", 0.0)
     monkeypatch.setattr(ingress, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(study_filters._SOURCES, "_until", 0.0)
+    monkeypatch.setattr(study_filters._MODALITIES, "_until", 0.0)
 
 
 @pytest.fixture(scope="session")

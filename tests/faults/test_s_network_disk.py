@@ -56,6 +56,7 @@ def test_s15_network_file_system_is_told_by_the_table_of_mounts(path: str, kind:
     assert remote_file_system(Path(path), TABLE) == kind
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("option", ["nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock"])
 def test_s15_locks_that_other_machines_do_not_see_are_refused_where_there_may_be_others(
     tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch, option: str

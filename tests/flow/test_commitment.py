@@ -69,6 +69,8 @@ class Modality:
         status: int | None = answer.get("Status")
         if stay and status == 0:
             assert self.heard.wait(30)
+            # only then has our answer to the report gone out
+            wait_until(lambda: state(self.gateway)[0] == "done", what="the end of the request")
             opened.release()
         else:
             opened.abort()

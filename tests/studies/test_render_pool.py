@@ -103,7 +103,7 @@ def test_process_gives_up_what_it_does_not_need(pool_of, small: Path) -> None:
     pool = pool_of(memory_mb=256)
     look(pool, small)
     process = child(pool)
-    assert process.nice() >= 10
+    assert process.nice() >= min(psutil.Process().nice() + 10, 19)
     assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
     assert process.rlimit(psutil.RLIMIT_NOFILE) == (64, 64)
@@ -201,7 +201,7 @@ def test_who_waits_too_long_is_refused(pool_of, small: Path) -> None:
 
 
 def test_many_threads_get_their_own_pictures(pool_of, tmp_path: Path) -> None:
-    pool = pool_of(processes=2, waiting=40)
+    pool, before = pool_of(processes=2, waiting=40), threading.active_count()
     paths = [write(tmp_path / f"{n}.dcm", part10(RAMP, WindowCenter=100 * (n + 1), WindowWidth=500)) for n in range(12)]
 
     def center(path: Path) -> float:
@@ -210,7 +210,7 @@ def test_many_threads_get_their_own_pictures(pool_of, tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(center, paths * 3)) == [100 * (n + 1) for n in range(12)] * 3
-    assert threading.active_count() < 20
+    assert threading.active_count() < before + 10
 
 
 def test_processes_end_with_their_parent(small: Path) -> None:

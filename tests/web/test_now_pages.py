@@ -258,7 +258,7 @@ def test_markup_in_a_name_is_text(viewer) -> None:
 def test_page_costs_the_same_queries_whatever_there_is(viewer, vault, django_assert_max_num_queries) -> None:
     uploaded_study_make(vault)
     source_make("CT_0", [hour_of(now())], steps=True)
-    with django_assert_max_num_queries(28) as few:
+    with django_assert_max_num_queries(32) as few:
         page(viewer)
     day_make(vault)
     for number in range(20):
