@@ -48,7 +48,8 @@ Rounds are interleaved; the first touch of a page of memory is paid by whoever n
   one with --fork alone. One answer: from the first PDV of the data set until the response is read, all rounds together.
 - Sending: to storescp, which writes what it gets; reading the files included. storescu and storescp are tuned, but for
   the receiver as installed, to which pynetdicom's own requestor sends the same.
-- Retrieving: by DCMTK's getscu, which throws away what it gets, and movescu to storescp.
+- Retrieving: by DCMTK's getscu, which throws away what it gets, and movescu to storescp --fork (the gateway keeps an
+  association for a few seconds; one that serves a single association would make the next sender wait).
 - Index: as receiving, the gateway beside itself with an empty index. The seeded rows have no files.
 - Queries: study level, one association, one client for both; the gateway has 100,000 studies and 1,000,000 instances,
   Orthanc 10,000 studies of one instance. From the request until the final response is read.

@@ -12,12 +12,12 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, models
 from django.utils.timezone import now
 
 from benchmarks.index import INSTANCES, SERIES, Seed, Values
 from gateway_project.core.folding import name_fold
+from gateway_project.core.sessions import SessionStore
 from studies.models import StudyState
 
 # fmt: off

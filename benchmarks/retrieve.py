@@ -28,7 +28,7 @@ def retrieve(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Ro
     """Measures both ways. Raises BenchmarkError when something was not sent."""
     count = 8 if quick else 400
     with ExitStack() as stack:
-        pacs = stack.enter_context(Storescp.start(folder))
+        pacs = stack.enter_context(Storescp.start(folder, fork=True))
         if pacs is None:
             tell("DCMTK is not installed: retrieving is not measured (apt-get install dcmtk)")
             return []
