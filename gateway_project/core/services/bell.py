@@ -44,7 +44,7 @@ def _ring(task: str, argument: str | list[str], *, cluster: str) -> None:
         if rings_waiting(cluster) < 2 * clusters[cluster]["workers"] + 2:
             async_task(task, argument, cluster=cluster)
     except Exception as error:  # noqa: BLE001 - the work is safe in its row; the ticker rings again within 5 s
-        if settings.REDIS_URL and _is_of_redis(error):
+        if _is_of_redis(error):
             _Bell.deaf_until = time.monotonic() + DEAF_SECONDS
         logger.warning("ring failed", extra={"cluster": cluster, "error": type(error).__name__})
 
