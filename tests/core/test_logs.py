@@ -286,6 +286,7 @@ def test_configuration_writes_both_files_and_takes_the_libraries_own_handlers_aw
         logging.getLogger(name).addHandler(logging.StreamHandler())
         logging.getLogger(name).propagate = False
     logging.config.dictConfig(logs.logging_config(directory=tmp_path, console_level="ERROR"))
+    capsys.readouterr()  # the handlers of before, now closed, may have told what they had left out
     logging.getLogger("studies.services").info("study settled", extra={"study": 1})
     logging.getLogger("django.server").error("GET /studies?%s", MARK)
     logging.getLogger("django").error("mail %s", MARK)
@@ -371,6 +372,7 @@ def test_quiet_console_still_says_that_it_ended_and_where_to_look(
 ) -> None:
     logging.config.dictConfig(logs.logging_config(directory=tmp_path))
     logs.console_silence()
+    capsys.readouterr()
     error = raised(ValueError(MARK))
     sys.excepthook(type(error), error, error.__traceback__)
     assert (
