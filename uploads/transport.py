@@ -55,7 +55,7 @@ _REFUSALS: dict[int, tuple[str, str, dict[str, bool]]] = {
 _TRANSIENT = {
     "digest-mismatch": "The bytes changed on the way to the vault; they are sent again.",
     "body-incomplete": "The bytes did not all reach the vault; they are sent again.",
-    "file-missing": "The vault lacks a file of the upload; what is missing is sent again.",
+    "file-missing": "The vault lacks a file of the upload; the study is sent as a new upload.",
 }
 
 

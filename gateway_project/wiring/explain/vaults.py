@@ -98,7 +98,7 @@ UPLOADS = Area(
         E("body-incomplete", "Not all bytes reached the vault", "The connection was cut in the middle.",
           "Nothing: they are sent again.", heals=True),
         E("file-missing", "The vault lacks a file of the upload", "It lost what it had confirmed, or was restored.",
-          "Nothing: what is missing is sent again.", heals=True),
+          "Nothing: the study is sent as a new upload.", heals=True),
         E("upload-begun-anew", "The upload begins anew", "Gateway and vault no longer agreed about what is there.",
           "Nothing: it is sent under a new upload id.", heals=True),
         E("upload-closed", "The vault has closed this upload",
