@@ -197,7 +197,7 @@ class Command(BaseCommand):
     def _pinned(self, vault: Vault, rows: list[pins.PinRow]) -> None:
         lines = self._lines(rows)
         if vault.lane.held:
-            lines.append("The vault's lane is held. When the pins are right, resume it: /admin/, Lanes.")
+            lines.append("The vault's lane is held. When the pins are right, resume it, on /vaults/.")
         self._show(self._document(vault, rows), lines)
 
     def _lines(self, rows: list[pins.PinRow]) -> list[str]:
