@@ -24,8 +24,8 @@ demo: $(VENV)/run.stamp ## send a real study through the running gateway and sho
 	@exec $(MANAGE) demo
 
 test: $(VENV)/dev.stamp $(OUTSIDE) ## the whole test suite, and what works with the database on PostgreSQL too
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
-	$(if $(POSTGRES),$(ON_POSTGRES) -n 2 --dist loadgroup $(PYTEST_ARGS))
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
+	$(if $(POSTGRES),$(ON_POSTGRES) -n 3 --dist loadgroup $(PYTEST_ARGS))
 
 check: $(VENV)/dev.stamp ## the gate: format, lint, types, import contracts, deployment checks, migrations
 	$(BIN)/ruff format --check .

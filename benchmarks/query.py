@@ -6,7 +6,7 @@ import datetime as dt
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from benchmarks.objects import uid_new
 from benchmarks.peers import BenchmarkError, Orthanc
 from benchmarks.report import Clock, Measure, Row, TableRow, tell
 from benchmarks.scu import DataSet, Sender
+from tests.gateway_harness import Gateway
 
 STUDIES, SERIES, INSTANCES = 100_000, 2, 5
 THEIRS = 10_000
@@ -92,10 +93,7 @@ def query(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Table
     ours, theirs = (200, 100) if quick else (STUDIES, THEIRS)
     figures = askings(quick=quick)
     with ExitStack() as stack:
-        prepare = partial(seeded, studies=ours, series=SERIES, instances=INSTANCES, then=[RENAMED])
-        gateway = stack.enter_context(gateway_running(folder, prepare=prepare))
-        gateway_run(gateway, PEER)
-        time.sleep(2.5)  # the acceptor looks every two seconds
+        gateway = stack.enter_context(gateway_asked(folder, studies=ours))
         sides = {GATEWAY: Finder(gateway.dimse_port, called="GATEWAY")}
         orthanc = stack.enter_context(Orthanc.start(folder))
         if orthanc is not None:
@@ -113,6 +111,16 @@ def query(folder: Path, *, rounds: int, quick: bool, clock: Clock) -> list[Table
         for finder in sides.values():
             finder.release()
     return [asking.row() for asking in figures]
+
+
+@contextmanager
+def gateway_asked(folder: Path, *, studies: int) -> Iterator[Gateway]:
+    """Listeners over so many studies, that answer the queries of the AE BENCH."""
+    prepare = partial(seeded, studies=studies, series=SERIES, instances=INSTANCES, then=[RENAMED])
+    with gateway_running(folder, prepare=prepare) as gateway:
+        gateway_run(gateway, PEER)
+        time.sleep(2.5)  # the acceptor looks every two seconds
+        yield gateway
 
 
 def fill(orthanc: Orthanc, studies: int) -> None:

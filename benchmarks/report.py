@@ -91,7 +91,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def latencies(seconds: Sequence[float]) -> str:
-    told = ", ".join(f"p{percent} {percentile(seconds, percent) * 1000:.3g} ms" for percent in (50, 99))
+    told = ", ".join(f"p{percent} {percentile(seconds, percent) * 1000:.3g} ms" for percent in (50, 95, 99))
     return f"{told}, max {max(seconds) * 1000:.3g} ms (n={len(seconds)})"
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -114,8 +115,23 @@ def prepared_directory() -> Iterator[Path]:
 @pytest.fixture
 def gateway(prepared_directory: Path, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway of its own: its processes, ports and data; nothing of it is left afterwards."""
-    data = tmp_path / "data"
+    with gateway_of(prepared_directory, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(prepared_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The same for all tests of a module, none of which may harm the others."""
+    with gateway_of(prepared_directory, tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
+@contextmanager
+def gateway_of(prepared_directory: Path, folder: Path) -> Iterator[Gateway]:
+    data = folder / "data"
     shutil.copytree(prepared_directory, data, symlinks=True)
     running = Gateway(data)
-    yield running
-    running.kill()
+    try:
+        yield running
+    finally:
+        running.kill()

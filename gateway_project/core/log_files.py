@@ -36,7 +36,7 @@ class SharedFileHandler(LimitedHandler):
         self, filename: str | Path, level: int | str = logging.NOTSET, *, limit: EventLimit | None = None
     ) -> None:
         super().__init__(level, limit=limit)
-        self._path = Path(filename)
+        self.path = Path(filename)
         self._descriptor: int | None = None
         self._inode = (0, 0)
         self._torn = False
@@ -72,7 +72,7 @@ class SharedFileHandler(LimitedHandler):
     def _current(self) -> int:
         """The descriptor of the file that has our name now. Raises OSError."""
         try:
-            found = self._path.stat()
+            found = self.path.stat()
             inode = (found.st_dev, found.st_ino)
         except FileNotFoundError:
             inode = (0, 0)
@@ -84,9 +84,9 @@ class SharedFileHandler(LimitedHandler):
         return self._descriptor
 
     def _open(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = os.open(self.path, flags, 0o600)
         found = os.fstat(self._descriptor)
         self._inode = (found.st_dev, found.st_ino)
 

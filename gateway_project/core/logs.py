@@ -105,10 +105,14 @@ def log_levels_apply() -> None:
 
 
 def console_silence() -> None:
-    """From now on this process logs to its files alone: for commands whose console is for people."""
+    """From now on this process logs to its files alone: for commands whose console is for people.
+
+    An uncaught exception still says there that it came, and which log has its frames.
+    """
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if handler.name == "console"]:
         root.removeHandler(handler)
+    sys.excepthook = _uncaught_and_told
 
 
 def logs_rotate_due(directory: Path) -> list[Path]:
@@ -139,6 +143,17 @@ def _uncaught(kind: type[BaseException], error: BaseException, traceback: Traceb
         logger.info("interrupted")
         return
     logger.critical("uncaught exception", exc_info=(kind, error, traceback))
+
+
+def _uncaught_and_told(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """For a console without log lines: the kind of the error, never its words."""
+    _uncaught(kind, error, traceback)
+    if not issubclass(kind, KeyboardInterrupt):
+        files = [
+            str(handler.path) for handler in logging.getLogger().handlers if isinstance(handler, SharedFileHandler)
+        ]
+        where = f"its frames are in {files[-1]}" if files else "there is no log to tell more"
+        sys.stderr.write(f"Ended by an unexpected {kind.__name__}: {where}\n")
 
 
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:

@@ -44,7 +44,7 @@ ANSWER = "one CT's answer, 4 senders at once"
 KNOWN = "1,000 instances in the index"
 ROW = "40 associations in a row (echo or one small object), 10 silent connections"
 MEASURE = r"[\d.e-]+ s \(n=1\), [\d.e-]+ ms each, [\d.e+-]+ MB/s"
-WAIT = r"p50 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms \(n=%s\)"
+WAIT = r"p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms, max [\d.]+ ms \(n=%s\)"
 GROWTH = r"[\d.]+ s, [\d.]+ MB/s; memory at most (\w+ \+[\d.]+(, )?){6} MiB"
 PROCESSOR = r"[\d.]+ ms(, gateway [\d.]+, vault [\d.]+)?"
 HELD = r"resident [\d.]+ > [\d.]+ > [\d.]+ MiB, descriptors (\d+ > ){2}\d+ \(start, middle, end\)"
@@ -70,6 +70,7 @@ TIMED = [
     ("query by name prefix (25 answers)", "Orthanc"),
     ("query by day and modality (25 answers)", "Orthanc"),
     ("query by a range of days (50 answers)", "Orthanc"),
+    ("receive 8 CT, asked 10 times a second", "gateway, asked nothing"),
     ("seal 8 CT (4 MB) in memory", "primitives"),
     ("open 8 CT (4 MB) in memory", "our sealing in memory"),
     ("upload 8 CT (4 MB) to the local vault", "primitives"),
@@ -80,6 +81,7 @@ IN_WORDS = {
     (ANSWER, "gateway, one sender"): WAIT % 8,
     (ANSWER, "Orthanc"): WAIT % 8,
     (ANSWER, "DCMTK storescp --fork"): WAIT % 8,
+    ("an answer while receiving, 10 a second", "-"): WAIT % r"\d+",
     ("receive one object of 8 MB (16 frames)", "-"): GROWTH,
     ("upload one object of 8 MB (16 frames), vault included", "-"): GROWTH,
     ("processor time of each CT uploaded", "primitives"): PROCESSOR,

@@ -366,6 +366,21 @@ def test_uncaught_exceptions_and_failing_log_calls_print_no_words(
 
 
 @pytest.mark.usefixtures("clean_logging")
+def test_quiet_console_still_says_that_it_ended_and_where_to_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.config.dictConfig(logs.logging_config(directory=tmp_path))
+    logs.console_silence()
+    error = raised(ValueError(MARK))
+    sys.excepthook(type(error), error, error.__traceback__)
+    assert (
+        capsys.readouterr().err
+        == f"Ended by an unexpected ValueError: its frames are in {tmp_path}/gateway.errors.log\n"
+    )
+    assert lines_of(tmp_path / "gateway.errors.log")[0]["exception"]["type"] == "ValueError"
+
+
+@pytest.mark.usefixtures("clean_logging")
 def test_exception_before_any_configuration_prints_no_words(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger().handlers.clear()
     logs.install_hooks()

@@ -1,9 +1,6 @@
 """FAULTS A2 for queries: what a hostile peer may send as an identifier, or instead of one."""
 
-import shutil
 import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -42,14 +39,10 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def house(prepared_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def house(shared_gateway: Gateway) -> Gateway:
     """One gateway for all of these."""
-    data = tmp_path_factory.mktemp("queried") / "data"
-    shutil.copytree(prepared_directory, data, symlinks=True)
-    running = Gateway(data)
-    listening(running, studies=40)
-    yield running
-    running.kill()
+    listening(shared_gateway, studies=40)
+    return shared_gateway
 
 
 @pytest.mark.parametrize(("content", "status"), CASES.values(), ids=CASES.keys())

@@ -1,9 +1,7 @@
 """D10, D12 and what a hostile peer may send as a procedure step, tried on a running gateway's own port."""
 
-import shutil
 import struct
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,18 +31,12 @@ N_CREATE_RQ = 0x0140
 
 
 @pytest.fixture(scope="module")
-def house(prepared_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def house(shared_gateway: Gateway) -> Gateway:
     """One gateway for all of these."""
-    data = tmp_path_factory.mktemp("served") / "data"
-    shutil.copytree(prepared_directory, data, symlinks=True)
-    running = Gateway(data)
-    try:
-        peer_add(running, "MODALITY", may_commit=True)
-        peer_add(running, "GATEWAY", host="127.0.0.1", port=running.dimse_port)
-        running.start_listeners()
-        yield running
-    finally:
-        running.kill()
+    peer_add(shared_gateway, "MODALITY", may_commit=True)
+    peer_add(shared_gateway, "GATEWAY", host="127.0.0.1", port=shared_gateway.dimse_port)
+    shared_gateway.start_listeners()
+    return shared_gateway
 
 
 def peer(gateway: Gateway) -> dict[str, Any]:

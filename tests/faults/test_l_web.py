@@ -19,6 +19,7 @@ from gateway_project.core.models import Alert, AuditEvent, AuditEventType
 from gateway_project.core.services.audit import audit_record, audit_seal_due, audit_verify, audit_verify_part
 from gateway_project.core.tasks import audit_check
 from gateway_project.wiring import browse
+from network.models import RemoteAE
 from studies.models import QuarantinedObject, SourceActivity
 from tests.web.factories import PASSWORD, day_make, series_make, study_make, user_make, vault_make
 from tests.web.test_role_matrix import KNOWN, address
@@ -81,7 +82,7 @@ def test_l02_l04_a_patient_is_in_no_line_address_or_record_whatever_pages_do(lin
     scene |= {"series": series.pk, "instance": series.instances.get().pk, "vault": vault.pk}
     scene["source"] = SourceActivity.objects.create(calling_ae_title="CT_1", first_at=now(), last_at=now()).pk
     scene["quarantine"] = QuarantinedObject.objects.create(sha256="3" * 64, size_bytes=1, code="c", reason="r").pk
-    scene["user"] = user_make("viewer").pk
+    scene |= {"user": user_make("viewer").pk, "peer": RemoteAE.objects.create(ae_title="PEER").pk}
     answer = administrator.post("/studies/", {"query": MARK})
     assert MARK not in answer["Location"]
     assert MARK in administrator.get("/studies/").content.decode()

@@ -80,7 +80,7 @@ def hostile_scene() -> dict[str, int]:
         "alert": alert.pk,
         "vault": vault.pk,
         "user": person.pk,
-        "remote": remote.pk,
+        "peer": remote.pk,
         "quarantine": quarantined.pk,
     }
 

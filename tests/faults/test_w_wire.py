@@ -26,9 +26,10 @@ WEB = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def web(gateway: Gateway) -> tuple[Gateway, psutil.Process]:
-    """One web worker with four threads and the deadlines of short_web_worker."""
+@pytest.fixture(scope="module")
+def web(shared_gateway: Gateway) -> tuple[Gateway, psutil.Process]:
+    """One web worker with four threads and the deadlines of short_web_worker: the same one withstands all of these."""
+    gateway = shared_gateway
     gateway.code(ADMINISTRATOR)
     process = gateway.start(*WEB, "--bind", f"127.0.0.1:{gateway.web_port}")
     wait_until(lambda: listens(gateway.web_port), what="the web's port")

@@ -22,6 +22,10 @@ def ports_free(gateway: Gateway) -> bool:
     return not any(listens(port) for port in (gateway.dimse_port, gateway.web_port, gateway.vault_port))
 
 
+def maps(pid: int, library: str) -> bool:
+    return library in Path(f"/proc/{pid}/maps").read_text()
+
+
 def nothing_left(gateway: Gateway) -> None:
     assert gateway.strays() == []
     assert ports_free(gateway)
@@ -38,6 +42,7 @@ def test_demo_shows_every_step_and_ctrl_c_leaves_nothing(gateway: Gateway) -> No
     for step in ("received", "settled", "sealed", "uploaded", "receipt verified", "opened", "compared"):
         assert f"ok  {step}" in demo.stdout, demo.stdout
     assert f"http://127.0.0.1:{gateway.web_port}/studies/" in demo.stdout
+    assert [process.pid for process in gateway.strays() if maps(process.pid, "numpy")] == []
     assert gateway.stop(process, number=signal.SIGINT, seconds=STOP_SECONDS) == 0
     nothing_left(gateway)
 

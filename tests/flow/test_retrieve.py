@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,19 +73,13 @@ def trail(gateway: Gateway, service: str) -> tuple[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def held(prepared_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Held]":
+def held(shared_gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> "Held":
     """One gateway for all of these, whose receivers know VIEWER and BLIND, with one study. Nobody changes either."""
-    folder = tmp_path_factory.mktemp("held")
-    shutil.copytree(prepared_directory, folder / "data", symlinks=True)
-    gateway = Gateway(folder / "data")
-    try:
-        peer_add(gateway, "VIEWER")
-        peer_add(gateway, "BLIND", visible_sources="SOMEONE_ELSE")
-        gateway.start_listeners()
-        files = study_files(folder / "study")
-        yield gateway, files, stored(gateway, files)
-    finally:
-        gateway.kill()
+    peer_add(shared_gateway, "VIEWER")
+    peer_add(shared_gateway, "BLIND", visible_sources="SOMEONE_ELSE")
+    shared_gateway.start_listeners()
+    files = study_files(tmp_path_factory.mktemp("held") / "study")
+    return shared_gateway, files, stored(shared_gateway, files)
 
 
 Held = tuple[Gateway, list[Path], str]

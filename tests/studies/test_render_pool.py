@@ -23,6 +23,7 @@ from studies.dicom.render_request import Request
 from tests.studies.test_render import RAMP, part10
 
 SECONDS = 30.0
+pytestmark = pytest.mark.xdist_group("render_pool")  # its noise takes longer to make than all of this
 
 
 @pytest.fixture
