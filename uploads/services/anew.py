@@ -26,7 +26,8 @@ UPLOAD_CLOSED = "upload-closed"
 ANEW_BY_A_PERSON = (
     ANEW_BY_ITSELF
     | LOST_CODES
-    | {UPLOAD_CLOSED, "upload-sealed", "upload-committed", "upload-removed", "commitment-mismatch", "signer-unknown"}
+    | {UPLOAD_CLOSED, "upload-sealed", "upload-committed", "upload-removed"}
+    | {"commitment-mismatch", "signer-unknown", "foreign-upload"}
 )
 
 
