@@ -63,6 +63,7 @@ class VaultAdmin(AdministratorAdmin):
         "transport",
         "base_url",
         "vault_id",
+        "gateway_id",
         "recipient_key_id",
         "recipient_pinned_at",
         "pinned_keys",
@@ -86,6 +87,7 @@ class VaultAdmin(AdministratorAdmin):
             "When, how fast and which way",
             {"fields": ("parallel_studies", "bytes_per_second", "windows", "ca", "new_proxy")},
         ),
+        ("Address and token", {"fields": VaultForm.ACCESS_FIELDS}),
         (
             "Keys",
             {
@@ -98,9 +100,9 @@ class VaultAdmin(AdministratorAdmin):
     actions = ("pins_compare", "canary_send", "recovery_canary_send", "verify_now")
 
     def get_fieldsets(self, request: HttpRequest, obj: Vault | None = None) -> Any:
-        """A DICOMweb server has no keys."""
+        """A DICOMweb server has no keys, and its address and secret have a page of their own."""
         fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets[:-1] if obj is not None and obj.transport == Transport.STOW else fieldsets
+        return fieldsets[:-2] if obj is not None and obj.transport == Transport.STOW else fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Vault | None = None) -> tuple[str, ...]:
         """The demonstration vault is found again by its name at every start."""
@@ -170,7 +172,8 @@ class VaultAdmin(AdministratorAdmin):
     def save_model(self, request: HttpRequest, obj: Vault, form: VaultForm, change: bool) -> None:
         """The switch and the way to the vault go through their services: what is planned for it waits or flows."""
         actor, enabled = actor_of(request.user), obj.enabled
-        changed = [name for name in form.changed_data if name not in ("enabled", "new_proxy", *VaultForm.KEY_FIELDS)]
+        apart = {"enabled", "new_proxy", *VaultForm.ACCESS_FIELDS, *VaultForm.KEY_FIELDS}
+        changed = [name for name in form.changed_data if name not in apart]
         if "enabled" in form.changed_data:
             obj.enabled = not enabled
         super().save_model(request, obj, form, change)

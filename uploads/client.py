@@ -40,11 +40,11 @@ class VaultClient:
     """An `ArchivePort` over HTTP. One client may be shared by the threads of one process.
 
     `timeout_seconds` is the longest silence while sending, and the longest wait from the last byte sent to the last
-    byte of the answer; sending a body may take that and what it takes at `slowest_bytes_per_second`. `connect_seconds`
-    bounds connecting. `ca` is what alone is trusted (PEM text, or the path of a PEM file), empty for the well-known
-    authorities. Plain http is for loopback: anywhere else it would show the token to the network, so it raises
-    `insecure-address`. `proxy` is an address, with name and password if need be; without it proxies come from the
-    environment, and none is used for loopback.
+    byte of the answer; sending a body may take that and what it takes at `slowest_bytes_per_second`; it goes in blocks
+    of `block_bytes`. `connect_seconds` bounds connecting. `ca` is what alone is trusted (PEM text, or the path of a PEM
+    file), empty for the well-known authorities. Plain http is for loopback: anywhere else it would show the token to
+    the network, so it raises `insecure-address`. `proxy` is an address, with name and password if need be; without it
+    proxies come from the environment, and none is used for loopback.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class VaultClient:
         timeout_seconds: float = 300,
         connect_seconds: float = 10,
         slowest_bytes_per_second: float = SLOWEST_BYTES_PER_SECOND,
+        block_bytes: int = BLOCK_BYTES,
         ca: str = "",
         proxy: str | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout = (connect_seconds, timeout_seconds)
         self._slowest = slowest_bytes_per_second
+        self._block_bytes = block_bytes
         self._session = session_open(
             base_url,
             auth=_Bearer(token),
@@ -143,7 +145,12 @@ class VaultClient:
         }
         allowed_seconds = self._timeout[1] + size_bytes / self._slowest
         body = _Body(
-            source, size_bytes=size_bytes, sha256=sha256, on_progress=on_progress, allowed_seconds=allowed_seconds
+            source,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            on_progress=on_progress,
+            allowed_seconds=allowed_seconds,
+            block_bytes=self._block_bytes,
         )
         answer = self._request(
             "PUT",
@@ -254,7 +261,7 @@ class _Bearer(AuthBase):
 
 
 class _Body:
-    """What is sent, in blocks of our size and in constant memory, and never for longer than it may take."""
+    """What is sent, in blocks of `block_bytes` and in constant memory, and never for longer than it may take."""
 
     def __init__(
         self,
@@ -264,7 +271,9 @@ class _Body:
         sha256: str,
         on_progress: Callable[[int], None] | None,
         allowed_seconds: float,
+        block_bytes: int,
     ) -> None:
+        self._block_bytes = block_bytes
         self._until = time.monotonic() + allowed_seconds
         self._source = source
         self._size_bytes = size_bytes
@@ -285,13 +294,14 @@ class _Body:
         if len(content) != self._size_bytes:
             raise _source_changed()
         view = memoryview(content)
-        return (view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES))
+        size = self._block_bytes
+        return (view[at : at + size] for at in range(0, len(view), size))
 
     def _read(self, source: BinaryIO) -> Iterator[bytes]:
         digest = hashlib.sha256()
         missing = self._size_bytes
         while missing:
-            block = _block(source, min(BLOCK_BYTES, missing))
+            block = _block(source, min(self._block_bytes, missing))
             digest.update(block)
             missing -= len(block)
             # the last block leaves only when the hash is right, so a changed source is never even offered whole

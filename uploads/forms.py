@@ -11,7 +11,7 @@ from uploads.models import Vault
 from uploads.ports import VaultError
 from uploads.services import pins
 from uploads.services.canary import canary_prove
-from uploads.services.vaults import vault_client
+from uploads.services.vaults import vault_access_set, vault_client
 from uploads.ways import way_check
 
 _FINGERPRINT = "As its owner told it, by another way than the one that the key came by."
@@ -35,6 +35,20 @@ class VaultForm(forms.ModelForm):
         help_text="http://name:password@host:port. Kept encrypted and never shown; empty leaves it as it is, "
         '"direct" takes it away. Without one, what the environment says (HTTPS_PROXY) holds.',
     )
+    new_address = forms.URLField(
+        label="new address",
+        required=False,
+        max_length=300,
+        assume_scheme="https",
+        help_text="Counts once the vault that answers there has shown the pinned keys. Empty leaves it as it is.",
+    )
+    new_token = forms.CharField(
+        label="new token",
+        required=False,
+        max_length=600,
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
+        help_text="Counts once the vault has taken it. Kept encrypted and never shown; empty leaves it as it is.",
+    )
     canary_proof = _text("proof of the canary", "What the recipient's tool has shown.")
     recovery_canary_proof = _text("proof of the recovery key's canary", "What the tool has shown with that key.")
     new_recipient_key_id = _text("new recipient key: id", "It is fetched from the vault by this id.")
@@ -56,6 +70,8 @@ class VaultForm(forms.ModelForm):
         "new_signing_fingerprint",
         "rotation_statement",
     )
+
+    ACCESS_FIELDS = ("new_address", "new_token")
 
     class Meta:
         model = Vault
@@ -89,6 +105,7 @@ class VaultForm(forms.ModelForm):
 def keys_apply(vault: Vault, cleaned: dict[str, Any], *, actor: str) -> Iterator[str]:
     """Does what was entered, one after the other; yields the words for each that was refused, and goes on."""
     steps: list[tuple[Any, Callable[[], None]]] = [
+        (cleaned.get("new_address") or cleaned.get("new_token"), lambda: _access(vault, cleaned, actor)),
         (cleaned.get("rotation_statement"), lambda: _statement(vault, cleaned, actor)),
         (cleaned.get("new_recipient_key_id"), lambda: _recipient(vault, cleaned, actor)),
         (cleaned.get("new_recovery_key"), lambda: _recovery(vault, cleaned, actor)),
@@ -106,6 +123,11 @@ def keys_apply(vault: Vault, cleaned: dict[str, Any], *, actor: str) -> Iterator
             step()
         except (pins.PinError, VaultError, JobFault) as error:
             yield str(error)
+
+
+def _access(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
+    address, token = str(cleaned.get("new_address") or ""), str(cleaned.get("new_token") or "").strip()
+    vault_access_set(vault, base_url=address, token=token, actor=actor)
 
 
 def _statement(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:

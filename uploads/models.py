@@ -59,6 +59,9 @@ class Vault(models.Model):
     name = models.CharField(max_length=60, unique=True)
     base_url = models.URLField(max_length=300)
     vault_id = models.CharField(max_length=80, blank=True)
+    gateway_id = models.CharField(
+        max_length=128, blank=True, help_text="What this gateway is called there: INSTANCE.ID when it was set up."
+    )
     recipient_key_id = models.CharField(
         max_length=80, blank=True, help_text="RFC 7638 thumbprint of the pinned recipient key."
     )
@@ -108,6 +111,12 @@ class Vault(models.Model):
         null=True, blank=True, help_text="For the pinned recovery key; empty: not yet."
     )
     proved_keys = models.JSONField(default=dict, blank=True)
+    earlier_receipt_keys = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="Pinned before, by their ids: what they signed still counts.",
+    )
     transport = models.CharField(max_length=8, choices=Transport.choices, default=Transport.GVE1)
     auth_kind = models.CharField(max_length=8, choices=AuthKind.choices, default=AuthKind.NONE)
     auth_user = models.CharField(max_length=200, blank=True, help_text="User name, or OAuth client id.")
@@ -199,6 +208,11 @@ class UploadJob(LeasedJob):
 
     def __str__(self) -> str:
         return f"upload {self.pk}"
+
+    @property
+    def key_ids(self) -> list[str]:
+        """For whom it is sealed, the recipient first; until it is sealed the key that is pinned now."""
+        return self.recipient_key_ids.split() or [self.vault.recipient_key_id]
 
     @property
     def lost(self) -> bool:

@@ -51,11 +51,14 @@ _REFUSALS: dict[int, tuple[str, str, dict[str, bool]]] = {
     429: ("busy", "The vault asks to wait.", {"lane_fault": True}),
     507: ("vault-full", "The vault has no room; ask its operator to make some.", {"lane_fault": True}),
 }
+FOREIGN_UPLOAD = "foreign-upload"
+_FOREIGN = "The vault has this upload under another gateway's name. Trying again sends the study as a new upload."
+
 # the vault's own codes under which the same upload can go on
 _TRANSIENT = {
     "digest-mismatch": "The bytes changed on the way to the vault; they are sent again.",
     "body-incomplete": "The bytes did not all reach the vault; they are sent again.",
-    "file-missing": "The vault lacks a file of the upload; what is missing is sent again.",
+    "file-missing": "The vault lacks a file of the upload; the study is sent as a new upload.",
 }
 
 
@@ -300,6 +303,8 @@ def refusal_translate(response: BaseHTTPResponse, *, deadline_seconds: float) ->
     own = _problem_code(response, deadline_seconds)
     if own in _TRANSIENT:
         return VaultError(own, _TRANSIENT[own])
+    if own == FOREIGN_UPLOAD:  # it says nothing about what else this gateway may do there
+        return VaultError(own, _FOREIGN, permanent=True)
     if own is not None and kind.get("permanent"):
         code = own
     return VaultError(code, message, retry_after_seconds=retry_after, **kind)

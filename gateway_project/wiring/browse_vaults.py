@@ -12,9 +12,7 @@ from gateway_project.wiring.cursor import number_read
 from gateway_project.wiring.lane_words import Standing, lane_standing
 from gateway_project.wiring.words import actor_words, ago_words, count_words, size_words
 from uploads.models import Transport, UploadAttempt, UploadJob, Vault
-from uploads.selectors import (
-    deletion_allowed,
-)
+from uploads.selectors import deletion_allowed, pinned_key_ids
 from uploads.selectors.lines import AttemptPage, Line, attempts_page, uploads_in_line, uploads_under_way, vaults_all
 from uploads.services.limits import vault_parallel
 from uploads.services.pins import fingerprint_shown
@@ -81,6 +79,7 @@ class VaultView:
     newer: str
     older: str
     deletion: bool
+    canaries: list[str]
     changes: list[Change] = field(default_factory=list)
 
 
@@ -104,6 +103,7 @@ def vault_view(vault: Any, *, before: str, after: str, now: datetime) -> VaultVi
         newer=str(page.rows[0].pk) if page.newer and page.rows else "",
         older=str(page.rows[-1].pk) if page.older and page.rows else "",
         deletion=deletion_allowed(vault) if card.sealed else vault.deletion_allowed,
+        canaries=_canaries(vault) if card.sealed else [],
         changes=[_change(event) for event in audit_tail_of(f"vault:{vault.pk}", limit=CHANGES_SHOWN)[::-1]],
     )
 
@@ -156,23 +156,33 @@ def _waiting(cards: list[VaultCard], now: datetime) -> str:
 
 
 def _keys(vault: Vault) -> list[Key]:
-    proved = vault.recipient_key_id in vault.proved_keys
+    proved = [key_id in vault.proved_keys for key_id in pinned_key_ids(vault)]
     found = [
-        Key(
-            "recipient",
-            fingerprint_shown(vault.recipient_jwk),
-            "Proved: its holder has opened a canary." if proved else "Not proved yet: no canary was opened with it.",
-            "ok" if proved else "warn",
-        ),
+        Key("recipient", fingerprint_shown(vault.recipient_jwk), *_proof(proved[0])),
         Key("vault's receipts", fingerprint_shown(vault.receipt_jwk), "Receipts are verified with it."),
     ]
     if vault.recovery_jwk:
-        found.append(Key("recovery", fingerprint_shown(vault.recovery_jwk), "A second key that opens; kept offline."))
+        words, tone = _proof(proved[1])
+        shown = fingerprint_shown(vault.recovery_jwk)
+        found.append(Key("recovery", shown, f"A second key that opens; kept offline. {words}", tone))
     else:
         found.append(Key("recovery", "none", "If the recipient loses its key, nothing can be opened.", "warn"))
     if vault.signing_jwk:
         found.append(Key("recipient's signature", fingerprint_shown(vault.signing_jwk), "May announce another key."))
     return found
+
+
+def _proof(proved: bool) -> tuple[str, str]:
+    if proved:
+        return "Proved: its holder has opened a canary.", "ok"
+    return "Not proved yet: no canary was opened with it.", "warn"
+
+
+def _canaries(vault: Vault) -> list[str]:
+    """The commands that send what is still to be opened before a receipt may allow deletion."""
+    unproved = [key_id not in vault.proved_keys for key_id in pinned_key_ids(vault)]
+    commands = [f"manage.py vaultcanary {vault.name} {option}" for option in ("--send", "--recovery --send")]
+    return [command for command, missing in zip(commands, unproved, strict=False) if missing]
 
 
 def _limits(vault: Vault) -> list[tuple[str, str]]:

@@ -16,9 +16,17 @@ from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt
 from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, private_key_write
 from uploads.models import Vault
+from uploads.selectors import gateway_id_at
 from uploads.services.identity import identity_jwk
 from uploads.services.vaults import vault_ensure, vault_switch
-from uploads.vault.registry import gateway_register, recipient_register, vault_create, vault_receipt_jwk
+from uploads.vault.errors import VaultStoreError
+from uploads.vault.registry import (
+    gateway_register,
+    recipient_register,
+    vault_create,
+    vault_identity,
+    vault_receipt_jwk,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +51,7 @@ class Demonstration:
 def demonstration_places() -> Demonstration:
     data = Path(settings.DATA_DIR)
     return Demonstration(
-        vault_id=f"{option('INSTANCE.ID')}-{NAME}",
+        vault_id=_vault_id(data / "vault"),
         vault=data / "vault",
         recipient_key=data / "demonstration-recipient" / "recipient.pem",
         port=option("VAULT_SERVER.PORT"),
@@ -73,7 +81,8 @@ def demonstration_prepare() -> Demonstration | None:
     recipient_jwk = known.recipient_jwk if known is not None else _recipient_jwk(places)
     recipient_register(places.vault, recipient_jwk)
     token = _token(known)
-    gateway_register(places.vault, gateway_id=str(option("INSTANCE.ID")), token=token, jwk=identity_jwk())
+    gateway_id = gateway_id_at(known) if known is not None else str(option("INSTANCE.ID"))
+    gateway_register(places.vault, gateway_id=gateway_id, token=token, jwk=identity_jwk())
     vault = vault_ensure(
         NAME,
         base_url=places.base_url,
@@ -86,6 +95,16 @@ def demonstration_prepare() -> Demonstration | None:
     )
     vault_switch(vault, enabled=True, actor=ACTOR)
     return places
+
+
+def _vault_id(directory: Path) -> str:
+    """The name it was made with, whatever the gateway has been called since."""
+    try:
+        return vault_identity(directory).vault_id
+    except VaultStoreError as error:
+        if error.code != "vault-missing":
+            raise
+        return f"{option('INSTANCE.ID')}-{NAME}"
 
 
 def _recipient_jwk(places: Demonstration) -> dict[str, str]:

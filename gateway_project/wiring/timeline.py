@@ -178,6 +178,8 @@ def _ahead(
 
 def _waiting(job: UploadJob, now: datetime) -> Entry:
     title = f"Upload to vault {job.vault.name}"
+    if not job.vault.enabled:
+        return Entry(None, "uploading", "next", title, "This vault is switched off: it waits until it is switched on.")
     words, until = _lane_waits(job.vault.lane, now)
     if words:
         return Entry(None, "uploading", "next", title, words, until=until)

@@ -81,4 +81,6 @@ def actor_words(actor: str) -> str:
     kind, _colon, name = actor.partition(":")
     if kind == "token":
         return f"{name} (API token)"
+    if kind == "command":
+        return f"manage.py {name}"
     return name if kind in ("user", "ae") else ""

@@ -115,6 +115,14 @@ def test_chunked_answers_are_read() -> None:
         assert _client(server).upload_state(UPLOAD).files == {}
 
 
+def test_an_upload_under_another_name_is_the_studys_matter_and_not_the_lanes() -> None:
+    body = json.dumps({"status": 403, "code": "foreign-upload"})
+    refusal = answer(403, body, content_type="application/problem+json")
+    with scripted(refusal) as server, pytest.raises(VaultError) as caught:
+        _state(_client(server))
+    assert (caught.value.code, caught.value.lane_fault, caught.value.permanent) == ("foreign-upload", False, True)
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("status", "code"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from gateway_project.core.models import AuditEvent
 from gateway_project.core.services.audit import audit_seal_due
@@ -17,8 +17,10 @@ from tests.uploads.stow_server import stow_server
 from tests.uploads.upload_house import PATIENT, House
 from uploads.envelope.keys import fingerprint, jwk_from_key, key_generate, thumbprint
 from uploads.models import UploadAttempt, UploadJob, UploadPart, Vault
+from uploads.selectors import study_uploads
 from uploads.services.custody import custody_document
 from uploads.services.identity import identity_jwk, identity_path
+from uploads.services.pins import receipt_repin, recipient_repin
 from uploads.services.stow_vaults import stow_vault_save
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +164,26 @@ def test_receipt_of_another_vault_does_not_hold(study: Study, tmp_path: Path) ->
     assert code == 1
     assert said.count("the receipt does not hold") == 2
     assert said.count("no receipt of main covers it") == 4
+
+
+def test_receipts_and_recipients_of_before_a_change_of_keys_stay_what_they_were(
+    house: House, study: Study, tmp_path: Path
+) -> None:
+    vault, old = Vault.objects.get(), records(exported(study, tmp_path), "upload")[0]["vault"]
+    receipt, recipient = (jwk_from_key(key_generate()) for _ in range(2))
+    receipt_repin(vault, receipt, expected_fingerprint=fingerprint({**receipt}), actor="user:test")
+    recipient_repin(vault, recipient, expected_fingerprint=fingerprint({**recipient}), actor="user:test")
+    path = exported(study, tmp_path)
+    for record in records(path, "upload"):
+        assert (record["vault"]["receipt_jwk"], record["vault"]["recipient_key_id"]) == (
+            old["receipt_jwk"],
+            old["recipient_key_id"],
+        )
+    assert "Not holding: 0" in verified(path)
+    UploadJob.objects.update(upload_id=F("receipt_id"))  # a gateway that does not know these uploads
+    assert "Not holding: 0" in verified(path)
+    shown = study_uploads(study.pk)[0].key_ids
+    assert shown == [old["recipient_key_id"]]
 
 
 def test_part_that_the_receipt_does_not_name_is_told(study: Study, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from gateway_project import __version__
 from gateway_project.wiring import pipeline
 from studies.models import Instance, Study
 from tests.uploads.upload_house import PATIENT, House
+from uploads.envelope.encoding import canonical_json
+from uploads.envelope.framing import DOCUMENT_BYTES_MAX, document_bucket
 from uploads.models import UploadJob, Vault
 from uploads.selectors import upload_study
 from uploads.services.documents import MESSAGE_LIMIT, study_info, study_map, study_message, study_metadata
@@ -166,3 +168,19 @@ def test_a_study_without_a_vault_has_nothing_to_upload(house: House) -> None:
     study = house.settled()
     assert (study.state, study.reason) == ("settled", "No vault is set up: nothing to upload.")
     assert pipeline.retry(study.pk, actor="user:anna") == 0
+
+
+def test_the_map_and_the_metadata_of_a_hundred_thousand_instances_fit_into_a_document(house: House) -> None:
+    """As many as the reference vault takes in an upload. Every UID as long as it may be, every number large."""
+    house.vault_row()
+    study = house.settled(instances=[1])
+    house.drain()
+    job = house.job(study)
+    study_uid = "2.25." + "9" * 59
+    mapped = finished_map(house, job)["files"][0] | {"name": "file-100000.gve", "dataset_size_bytes": 10**9}
+    mapped |= {"size_bytes": 10**9, "sealed_size_bytes": 10**9, "sop_instance_uid": study_uid}
+    told = study_metadata(job, upload_study(job))["series"][0]["instances"][0] | {"sop_instance_uid": study_uid}
+    told |= {"number": 2**31, "frames": 1, "rows": 65535, "columns": 65535}
+    for entry in (mapped | {"series_instance_uid": study_uid}, told):
+        signed = 100_000 * (len(canonical_json(entry)) + 1) * 4 // 3
+        assert document_bucket(signed + 4096) <= DOCUMENT_BYTES_MAX

@@ -1,5 +1,8 @@
 """Limits of a vault: how many studies at once, when, how fast. Waiting costs nobody an attempt."""
 
+import hashlib
+import io
+import json
 from datetime import timedelta
 from itertools import pairwise
 
@@ -12,6 +15,7 @@ from gateway_project.core.tasks import run_one
 from gateway_project.wiring.browse import study_view
 from gateway_project.wiring.summary import summary_now
 from tests.uploads.faults import at_name
+from tests.uploads.scripted_server import answer, scripted
 from tests.uploads.stow_server import stow_server
 from tests.uploads.test_stow_upload import TOKEN, vault_row
 from tests.uploads.upload_house import House
@@ -19,8 +23,9 @@ from tests.web.conftest import everything_runs  # noqa: F401
 from uploads.models import Vault
 from uploads.queue import QUEUE
 from uploads.services import limits
+from uploads.services.limits import vault_block_bytes
 from uploads.services.pace import Pace
-from uploads.services.vaults import vault_way_set
+from uploads.services.vaults import vault_client, vault_way_set
 
 pytestmark = pytest.mark.django_db
 
@@ -170,6 +175,21 @@ def test_a_dicomweb_server_is_sent_to_no_faster_and_no_longer_than_its_row_allow
         house.drain()
     assert house.job(study).state == JobState.DONE
     assert clock.now - 100 == pytest.approx(3 * 60_000 / 100_000, rel=0.1)
+
+
+def test_a_slow_vault_is_heard_from_every_second_whatever_number_of_threads_sends(house: House) -> None:
+    """A vault cuts a connection that is silent for a minute: 256 kB at 8 kB/s, in four threads, would be two."""
+    vault = house.vault_row(bytes_per_second=16_384, parallel_studies=2)
+    content, steps = b"z" * 100_000, []
+    sent = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    stored = json.dumps({"name": "file-00001.gve", **sent}).encode()
+    for source in (content, io.BytesIO(content)):
+        with scripted(answer(201, stored)) as server:
+            vault.base_url = server.url
+            vault_client(vault).put("0" * 32, "file-00001.gve", source, **sent, on_progress=steps.append)
+        assert max(later - earlier for earlier, later in pairwise([0, *steps])) <= 16_384 / 2
+        steps.clear()
+    assert vault_block_bytes(house.vault_row("fast")) == 256 * 1024
 
 
 def test_a_rate_below_what_a_server_waits_for_is_refused(house: House) -> None:

@@ -1,19 +1,22 @@
 """Planning: which uploads a settled revision gets, in which order they go, and what a person's retry does."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from gateway_project.core.models import AuditEvent, JobState, Lane
+from gateway_project.core.models import Alert, AuditEvent, JobState, Lane
 from gateway_project.core.services.jobs import jobs_ready
 from gateway_project.core.services.lanes import lane_pause
+from gateway_project.core.tasks import run_one
 from gateway_project.wiring import pipeline
 from studies.models import StudyRevision
 from tests.uploads.faults import at_name, raising
 from tests.uploads.memory_vault import lane_error
 from tests.uploads.upload_house import House
-from uploads.models import UploadJob
+from uploads.models import UploadJob, Vault
 from uploads.ports import VaultError
 from uploads.queue import QUEUE
 from uploads.services.plan import uploads_plan, uploads_retry
@@ -79,6 +82,29 @@ def test_a_later_revision_follows_the_earlier_one(house: House) -> None:
     house.drain()
     house.uploaded(study, revision=2)
     assert list(house.vault.commits) == [house.job(study, 1).upload_id, second.upload_id]
+
+
+def test_waiting_for_an_earlier_revision_costs_no_attempt(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or, with few attempts allowed, it would be given up and raise an alarm while the earlier one is still sent."""
+    monkeypatch.setenv("GATEWAY_UPLOAD__MAX_ATTEMPTS", "1")
+    house.vault_row()
+    study = house.settled(instances=[1])
+    first = house.claim()
+    assert first is not None
+    Lane.objects.update(max_parallel=2)
+    Vault.objects.update(parallel_studies=2)
+    house.settled(instances=[2])
+    waits = []
+    for look in range(3):
+        run_one(QUEUE, house.claim(at=now() + timedelta(hours=look)))
+        second = house.job(study, 2)
+        assert (second.state, second.attempts, second.error_code) == (JobState.READY, 0, "earlier-revision")
+        waits.append(round((second.run_after - now()).total_seconds() / 60))
+    assert waits == [1, 5, 15], "as seldom as after failures"
+    assert not Alert.objects.exists()
+    run_one(QUEUE, first)
+    house.drain()
+    house.uploaded(study, revision=2)
 
 
 def test_the_next_revision_goes_at_once_when_the_earlier_one_is_done(house: House) -> None:

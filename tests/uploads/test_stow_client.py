@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -249,3 +249,24 @@ def test_no_secret_is_shown() -> None:
                 _store(client)
         texts += [str(caught.value), repr(caught.value), str(caught.value.__dict__), repr(client)]
     assert TOKEN not in "".join(texts)
+
+
+def test_a_server_that_takes_the_bytes_too_slowly_is_left_however_steadily_it_takes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead, moment = [0.0], time.monotonic
+    monkeypatch.setattr("uploads.stow.client.time.monotonic", lambda: moment() + ahead[0])
+
+    def slowly() -> Iterator[bytes]:
+        for _block in range(10):
+            ahead[0] += 100
+            yield b"x" * 1000
+
+    with scripted(good()) as server:
+        client = _client(server, slowest_bytes_per_second=100.0)
+        with pytest.raises(VaultError) as caught:
+            client.store([Part(10_000, slowly)])
+        assert (caught.value.code, caught.value.lane_fault) == ("timeout", True)
+        assert "too slowly" in str(caught.value)
+        client = _client(server, slowest_bytes_per_second=10.0)
+        assert client.store([Part(10_000, slowly)]) == StoreAnswer({UID: None})

@@ -13,6 +13,9 @@ from tests.uploads.upload_house import House, staged
 from uploads.envelope.keys import jwk_from_key, key_generate
 from uploads.envelope.receipt import receipt_sign
 from uploads.models import UploadJob
+from uploads.ports import VaultError
+from uploads.services.identity import identity_jwk, identity_path
+from uploads.services.staging import staging_root
 
 pytestmark = pytest.mark.django_db
 CALLS = 11  # describe, recipient key, key document, three files, metadata, info, map, commit; one more to be sure
@@ -98,7 +101,7 @@ def test_a_fault_of_the_vault_at_any_call_is_the_lanes_and_the_upload_goes_on(
     assert not Alert.objects.filter(healed_at=None).exists()
 
 
-def test_a_sealed_file_whose_answer_was_lost_is_sent_again_as_it_is(house: House) -> None:
+def test_a_sealed_file_whose_answer_was_lost_is_found_at_the_vault_and_not_sent_again(house: House) -> None:
     house.vault_row()
     study = house.settled()
     house.vault.after = at_name("put file-00002", raising(lane_error(1)))
@@ -107,8 +110,21 @@ def test_a_sealed_file_whose_answer_was_lost_is_sent_again_as_it_is(house: House
     content = house.vault.uploads[job.upload_id]["file-00002.gve"]
     assert len(staged()) == 2, "the folder and the one file that is not confirmed"
     house.drain_later()
-    assert house.vault.puts().count("file-00002.gve") == 2
+    assert house.vault.puts().count("file-00002.gve") == 1
     assert house.vault.uploads[job.upload_id]["file-00002.gve"] == content
+    house.uploaded(study)
+
+
+def test_a_sealed_file_that_did_not_arrive_is_sent_again_as_it_is(house: House) -> None:
+    house.vault_row()
+    study = house.settled()
+    house.vault.before = at_name("put file-00002", raising(lane_error(1)))
+    house.drain()
+    job = house.job(study)
+    staged_content = {path.name: path.read_bytes() for path in staging_root().rglob("*") if path.is_file()}
+    house.drain_later()
+    assert house.vault.puts().count("file-00002.gve") == 2
+    assert house.vault.uploads[job.upload_id]["file-00002.gve"] in staged_content.values()
     house.uploaded(study)
 
 
@@ -237,6 +253,46 @@ def test_a_receipt_of_another_upload_is_no_proof(house: House) -> None:
     job = house.job(second)
     assert (job.state, job.error_code, job.receipt) == (JobState.READY, "receipt-mismatch", "")
     assert Lane.objects.get().held
+
+
+def test_a_demonstrations_receipt_is_no_proof_of_a_real_vault(house: House) -> None:
+    house.vault_row()
+    study = house.settled()
+    house.vault.before = at_name("commit", lambda: setattr(house.vault, "demonstration", True))
+    house.drain()
+    job = house.job(study)
+    assert (job.state, job.error_code, job.receipt) == (JobState.READY, "receipt-mismatch", "")
+    assert Lane.objects.get().held
+
+
+def test_what_an_earlier_identity_has_signed_is_sent_anew_when_a_person_says_so(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its commitment went out, restored without its key: nothing would ever take that commitment."""
+    house.vault_row()
+    study = house.settled()
+    killed_at(house, "upload.committing", monkeypatch)
+    identity_path().unlink()
+    house.vault.gateway_jwk = identity_jwk()
+    house.drain()
+    assert (house.job(study).state, house.job(study).error_code) == (JobState.PARKED, "signer-unknown")
+    pipeline.retry(study.pk, actor="user:anna")
+    house.drain()
+    house.uploaded(study)
+
+
+def test_an_upload_that_the_vaults_operator_removed_is_sent_anew_when_a_person_says_so(house: House) -> None:
+    house.vault_row()
+    study = house.settled()
+    removed = VaultError("upload-removed", "The vault's operator has removed this upload.", permanent=True)
+    house.vault.before = at_name("put file-00002", raising(removed))
+    house.drain()
+    before = house.job(study)
+    assert (before.state, before.error_code) == (JobState.PARKED, "upload-removed")
+    pipeline.retry(study.pk, actor="user:anna")
+    house.drain()
+    house.uploaded(study)
+    assert house.job(study).upload_id != before.upload_id
 
 
 def test_a_commitment_that_was_written_is_sent_again_and_nothing_else(

@@ -202,6 +202,8 @@ def test_removed_by_the_operator_it_is_gone_counts_no_more_and_its_id_takes_noth
     store = _store(directory)
     with _refused("upload-sealed"):
         _put(store, "map.jwe", upload.files["map.jwe"], upload_id=upload.upload_id)
+    with _refused("upload-removed"):
+        store.commit(upload.upload_id, upload.token, gateway=GATEWAY)  # no receipt for what is not here any more
     files, receipt = store.state(upload.upload_id, gateway_id="gateway-01")
     assert (files, receipt is None) == ([], False)
     with _refused("upload-removed"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from uploads.envelope.keys import jwk_from_key, key_generate, thumbprint
+from uploads.envelope.keys import fingerprint, jwk_from_key, key_generate, thumbprint
 from uploads.vault.__main__ import main
 from uploads.vault.registry import GatewayRegistry, public_key_write, vault_create, vault_identity, vault_signing_key
 from uploads.vault.store import VaultStore
@@ -58,6 +58,16 @@ def test_gateways_are_listed_with_what_they_store_and_may_store(
             main(["quota", *place, *wrong])
 
 
+def test_the_operator_learns_what_to_tell_a_gateways_administrator(
+    place: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jwk = jwk_from_key(vault_signing_key(tmp_path / "vault"))
+    found = _json(capsys, ["identity", *place])
+    assert (found["vault_id"], found["fingerprint"], found["receipt_jwk"]) == ("vault-01", fingerprint({**jwk}), jwk)
+    assert main(["identity", *place]) == 0
+    assert fingerprint({**jwk}) in capsys.readouterr().out
+
+
 def test_a_gateway_is_revoked_and_let_in_again(
     place: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +110,7 @@ def test_an_upload_is_removed_only_when_it_is_meant(
     assert _json(capsys, ["verify", *place]) == []
 
 
-@pytest.mark.parametrize("command", ["gateways", "recipients", "list"])
+@pytest.mark.parametrize("command", ["gateways", "identity", "recipients", "list"])
 def test_a_directory_without_a_vault_is_refused_or_empty(command: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert main([command, "--directory", str(tmp_path / "empty")]) in (0, 1)

@@ -221,6 +221,22 @@ def test_a_vault_that_cannot_or_will_not_now_is_no_fault_of_its_lane(
         assert check(house) is not None
 
 
+def test_what_was_sent_under_an_earlier_name_is_passed_over_and_holds_nothing_up(house: House) -> None:
+    first, second = uploaded(house, 1, 2)
+    foreign = house.job(first).upload_id
+
+    def refuse(_number: int, call: str) -> None:
+        if call.startswith("verify") and foreign in call:
+            raise VaultError("foreign-upload", "under another name", permanent=True)
+
+    house.vault.before = refuse
+    found = check(house)
+    assert (found.state, found.error_code, Lane.objects.get().faults) == (JobState.DONE, "", 0)
+    assert (house.job(first).state, house.job(first).verified_at) == (JobState.DONE, None)
+    assert house.job(second).verified_at is not None
+    assert check(house) is None, "it is not asked again for a month"
+
+
 def test_a_vault_that_fails_costs_its_lane_a_fault_and_loses_nothing(house: House) -> None:
     (study,) = uploaded(house, 1)
 

@@ -7,14 +7,16 @@ from django.test import Client
 from django.urls import reverse
 
 from gateway_project.core.models import AuditEvent
+from gateway_project.core.secrets import secret_decrypt
 from tests.uploads import test_vault_commands_gateway as gateway
 from tests.uploads.test_vault_commands_gateway import NEW, RECIPIENT, RECOVERY, SIGNING, Served, told
 from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, thumbprint
 from uploads.envelope.rotation import Rotation, rotation_sign
 from uploads.models import Vault
 from uploads.selectors import deletion_allowed
+from uploads.services.identity import identity_jwk
 from uploads.vault.canary import canary_open
-from uploads.vault.registry import recipient_register
+from uploads.vault.registry import gateway_register, recipient_register
 
 pytestmark = pytest.mark.django_db
 served = gateway.served
@@ -112,3 +114,17 @@ def test_only_administrators_come_here(operator: Client, vault: Vault) -> None:
     assert operator.get(reverse("admin:uploads_vault_change", args=[vault.pk])).status_code in (302, 403)
     acted(operator, vault, "canary_send")
     assert Vault.objects.get().canary_upload_id == ""
+
+
+def test_a_new_token_and_address_are_entered_and_never_shown(
+    administrator: Client, vault: Vault, served: Served
+) -> None:
+    token = "MARKED-other-token-of-the-gateway"
+    assert "Not done" in entered(administrator, vault, new_token=token)
+    gateway_register(served.directory, gateway_id="gateway-01", token=token, jwk=identity_jwk())
+    html = entered(administrator, vault, new_token=token)
+    assert "Not done" not in html
+    assert "MARKED" not in html + str(list(AuditEvent.objects.values()))
+    assert secret_decrypt(Vault.objects.get().token) == token
+    assert "Nothing listens" in entered(administrator, vault, new_address="http://127.0.0.1:9")
+    assert Vault.objects.get().base_url == served.url

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from gateway_project.core.models import AuditEvent, JobState, Lane
 from tests.web.factories import attempt_make, lane_make, revision_make, series_make, study_make, upload_make, vault_make
 from tests.web.panel_rows import SCRIPT, ago
+from uploads.envelope.keys import jwk_from_key, key_generate, thumbprint
 from uploads.models import Vault
 
 pytestmark = pytest.mark.django_db
@@ -152,3 +153,18 @@ def test_pages_cost_the_same_however_much_there_is(viewer, django_assert_max_num
         page(viewer)
     with django_assert_max_num_queries(13):
         page(viewer, f"{PAGE}{vaults[0].pk}/")
+
+
+def test_a_recovery_key_that_is_not_proved_is_told_with_its_command(viewer) -> None:
+    vault = vault_make("north")
+    recovery = jwk_from_key(key_generate())
+    vault.proved_keys = {vault.recipient_key_id: "2026-01-01T00:00:00+00:00"}
+    vault.recovery_jwk = recovery
+    vault.save()
+    html = page(viewer, f"/vaults/{vault.pk}/")
+    assert "<code>manage.py vaultcanary north --recovery --send</code>" in html
+    assert "<code>manage.py vaultcanary north --send</code>" not in html
+    assert html.count("Not proved yet") == 1
+    vault.proved_keys |= {thumbprint(recovery): "2026-01-01T00:00:00+00:00"}
+    vault.save()
+    assert "may allow deletion here" in page(viewer, f"/vaults/{vault.pk}/")

@@ -12,7 +12,7 @@ from gateway_project.wiring.pipeline import settle_now
 from tests.uploads.upload_house import House
 from uploads.envelope.keys import jwk_from_key, private_key_read, thumbprint
 from uploads.models import UploadJob, Vault
-from uploads.selectors import demonstration_exists
+from uploads.selectors import demonstration_exists, gateway_id_at
 from uploads.vault.registry import GatewayRegistry, vault_identity, vault_receipt_jwk
 
 pytestmark = pytest.mark.django_db
@@ -117,6 +117,17 @@ def test_another_port_is_followed(house: House, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("GATEWAY_VAULT_SERVER__PORT", "11999")
     demonstration_prepare()
     assert Vault.objects.get().base_url == "http://127.0.0.1:11999"
+
+
+def test_another_name_of_the_gateway_does_not_lock_it_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vaults know it by the name that it had: an upload under way goes on, and the next start finds its own vault."""
+    places = demonstration_prepare()
+    token = secret_decrypt(Vault.objects.get().token)
+    monkeypatch.setenv("GATEWAY_INSTANCE__ID", "hospital-gw")
+    assert demonstration_prepare() == places == demonstration_places()
+    gateway = GatewayRegistry(places.vault).by_token(token)
+    assert gateway is not None
+    assert gateway.gateway_id == gateway_id_at(Vault.objects.get()) == "gateway-01"
 
 
 def test_a_real_vault_switches_it_off_for_good(house: House) -> None:

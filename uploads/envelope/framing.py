@@ -38,8 +38,8 @@ ZSTD_WINDOW_BYTES_MAX = 8 * 1024 * 1024
 
 DOCUMENT_KINDS = ("map", "info", "metadata")
 DOCUMENT_BYTES_MIN = 4096
-DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
-"""Padded sizes of a document are the powers of two between these."""
+DOCUMENT_BYTES_MAX = 128 * 1024 * 1024
+"""Padded sizes of a document are the powers of two between these; a map of 100,000 instances has about 105 MB."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import COORDINATE_BYTES, PrivateKey, jwk_from_key, key_from_jwk, thumbprint
 
 HEADER_CHARACTERS_MAX = 4096
-JWS_BYTES_MAX = 64 * 1024 * 1024
+JWS_BYTES_MAX = 128 * 1024 * 1024
 KEY_ALGORITHM = "ECDH-ES+A256KW"
 CONTENT_ALGORITHM = "A256CBC-HS512"
 SIGNATURE_ALGORITHM = "ES512"
@@ -56,6 +56,15 @@ def jws_verify(
         raise EnvelopeError("signer-unknown")
     signature_check(raw[: len(parts[0]) + 1 + len(parts[1])], base64url_decode(parts[2]), jwk)
     return base64url_decode(parts[1])
+
+
+def signer_claimed(token: str) -> str:
+    """The `kid` that a compact JWS names, unverified: to choose among keys that are trusted already. "" for none."""
+    try:
+        kid = protected_header(token.partition(".")[0].encode("ascii", "replace")).get("kid")
+    except EnvelopeError:
+        return ""
+    return kid if isinstance(kid, str) else ""
 
 
 def signature_check(signing_input: bytes, signature: bytes, jwk: Mapping[str, object]) -> None:

@@ -126,7 +126,7 @@ class SealingRun:
     def seal_document(self, document: Mapping[str, object], *, kind: str, identity: PrivateKey) -> bytes:
         """`document` (JSON) signed by the gateway's `identity`, padded to a power of two, encrypted for this run.
 
-        `kind` is map, info or metadata. Held in memory, at most 64 MiB signed. Raises `document-invalid`, `too-large`.
+        `kind` is map, info or metadata. Held in memory, at most 128 MiB signed. Raises `document-invalid`, `too-large`.
         """
         if kind not in framing.DOCUMENT_KINDS:
             raise EnvelopeError("document-invalid")

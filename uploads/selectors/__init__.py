@@ -8,8 +8,10 @@ from datetime import datetime
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
+from gateway_project.core.options import option
 from studies.models import Instance
 from studies.selectors import study_instances_through
+from uploads.envelope.jose import signer_claimed
 from uploads.envelope.keys import thumbprint
 from uploads.models import (
     LOST_CODES,
@@ -251,6 +253,17 @@ def upload_allows_deletion(job: UploadJob) -> bool:
         return vault.deletion_allowed and not job.parts.filter(confirmed_at__isnull=True).exists()
     key_ids = job.recipient_key_ids.split()
     return bool(job.receipt and key_ids) and all(deletion_allowed(vault, key_id=key_id) for key_id in key_ids)
+
+
+def gateway_id_at(vault: Vault) -> str:
+    """What this gateway is called at that vault, which does not follow INSTANCE.ID: its operator registered it so."""
+    return vault.gateway_id or str(option("INSTANCE.ID"))
+
+
+def receipt_key(vault: Vault, receipt: str) -> dict[str, str]:
+    """The key that a receipt of this vault is verified with later on: that of its signer, if it is or was pinned."""
+    kept: dict[str, str] = vault.earlier_receipt_keys.get(signer_claimed(receipt), vault.receipt_jwk)
+    return kept
 
 
 # -- the chain of custody ----------------------------------------------------------------------------------------------

@@ -21,9 +21,13 @@ ANEW_BY_ITSELF = frozenset(
 )
 # What only a person decides, by asking for another try: the vault has closed an upload of this id that is not ours.
 UPLOAD_CLOSED = "upload-closed"
-# Or what the vault had signed for and has lost (services.verify).
+# Or what it had signed for and has lost (services.verify), or what was signed with an identity that this gateway has
+# no longer.
 ANEW_BY_A_PERSON = (
-    ANEW_BY_ITSELF | LOST_CODES | {UPLOAD_CLOSED, "upload-sealed", "upload-committed", "commitment-mismatch"}
+    ANEW_BY_ITSELF
+    | LOST_CODES
+    | {UPLOAD_CLOSED, "upload-sealed", "upload-committed", "upload-removed"}
+    | {"commitment-mismatch", "signer-unknown", "foreign-upload"}
 )
 
 

@@ -15,7 +15,6 @@ from django.db import transaction
 
 from gateway_project.core.clock import database_now
 from gateway_project.core.models import AuditEventType
-from gateway_project.core.options import option
 from gateway_project.core.services.audit import audit_record
 from uploads.envelope.canary import NONCE_BYTES, canary_proof, proof_digest
 from uploads.envelope.encoding import base64url_encode
@@ -25,6 +24,7 @@ from uploads.envelope.receipt import Commitment, StoredFile, commitment_sign, re
 from uploads.envelope.seal import SealingRun
 from uploads.models import Vault, new_upload_id
 from uploads.ports import VaultPort
+from uploads.selectors import gateway_id_at
 from uploads.services.identity import identity_ensure
 from uploads.services.pins import PinError, pins_verify
 
@@ -107,7 +107,7 @@ def _sealed(vault: Vault, jwk: Mapping[str, object], upload_id: str, nonce: byte
     run = SealingRun.start(
         upload_id=upload_id,
         recipients=[jwk],
-        gateway_id=str(option("INSTANCE.ID")),
+        gateway_id=gateway_id_at(vault),
         vault_id=vault.vault_id,
     )
     sink = io.BytesIO()
@@ -131,7 +131,7 @@ def _sealed(vault: Vault, jwk: Mapping[str, object], upload_id: str, nonce: byte
 def _committed(vault: Vault, port: VaultPort, upload_id: str, files: dict[str, bytes]) -> None:
     commitment = Commitment(
         upload_id=upload_id,
-        gateway_id=str(option("INSTANCE.ID")),
+        gateway_id=gateway_id_at(vault),
         vault_id=vault.vault_id,
         map_sha256=_stored("map.jwe", files["map.jwe"]).sha256,
         files=tuple(_stored(name, content) for name, content in sorted(files.items())),

@@ -18,6 +18,7 @@ from gateway_project.core.services.audit import audit_record
 from studies.models import Instance, Study
 from uploads.custody import document_write
 from uploads.models import Transport, UploadJob, UploadPart
+from uploads.selectors import receipt_key
 from uploads.services.identity import identity_ensure
 
 CHUNK = 1000
@@ -93,8 +94,8 @@ def _upload_record(job: UploadJob) -> dict[str, Any]:
             "transport": vault.transport,
             "vault_id": vault.vault_id,
             "demonstration": vault.demonstration,
-            "recipient_key_id": vault.recipient_key_id,
-            "receipt_jwk": vault.receipt_jwk or None,
+            "recipient_key_id": job.key_ids[0],
+            "receipt_jwk": receipt_key(vault, job.receipt) or None,
         },
         "state": job.state,
         "files": job.files_done,

@@ -17,6 +17,7 @@ from uploads.custody import CustodyReader, Head
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.receipt import Receipt, StoredFile, commitment_verify, receipt_verify
 from uploads.models import Transport, UploadJob
+from uploads.selectors import receipt_key
 from uploads.services.stored import stored_object
 
 CHUNK = 500
@@ -73,7 +74,7 @@ class CustodyCheck:
         vault = record["vault"]
         finding = Finding("upload", f"{record['upload_id']} to vault {vault['name']}, revision {record['revision']}")
         job = UploadJob.objects.filter(upload_id=record["upload_id"]).select_related("vault").first()
-        pinned = job.vault.receipt_jwk if job is not None else vault["receipt_jwk"]
+        pinned = receipt_key(job.vault, record["receipt"]) if job is not None else vault["receipt_jwk"]
         self._vaults[record["upload_id"]] = vault["name"]
         if vault["transport"] == Transport.STOW:
             finding.unknown.append("a DICOMweb server signs no receipt: its word by name is all there is")

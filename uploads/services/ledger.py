@@ -82,10 +82,10 @@ class Ledger:
         self.total_bytes = staged_bytes + missing_bytes
         job_note(self._job, files_total=count)
 
-    def record(self, rows: Sequence[UploadPart], sent: Sequence[UploadPart]) -> None:
+    def record(self, rows: Sequence[UploadPart], sent: Sequence[UploadPart], *, by_us: bool = True) -> None:
         """One commit: rows for what is durable in the staging folder, and the vault's word for what was sent.
 
-        The staged copies of what is confirmed may go after it.
+        The staged copies of what is confirmed may go after it. Not `by_us`: an earlier attempt has sent it.
         """
         self.movement.landed(part.name for part in sent)
         done_bytes = self._done_bytes + sum(part.content_size_bytes for part in sent)
@@ -98,7 +98,7 @@ class Ledger:
                     row.staged_at = moment
                 UploadPart.objects.bulk_create(rows)
             if sent:
-                self._confirm(sent, files_done=files_done)
+                self._confirm(sent, files_done=files_done, by_us=by_us)
         self.parts |= {row.name: row for row in rows}
         _passed("upload.staged", rows)
         for part in sent:
@@ -106,12 +106,13 @@ class Ledger:
         self._done_bytes, self._files_done = done_bytes, files_done
         _passed("upload.confirmed", sent)
 
-    def _confirm(self, sent: Sequence[UploadPart], *, files_done: int) -> None:
+    def _confirm(self, sent: Sequence[UploadPart], *, files_done: int, by_us: bool) -> None:
         UploadPart.objects.filter(pk__in=[part.pk for part in sent]).update(confirmed_at=database_now())
-        UploadAttempt.objects.filter(job=self._job, result="running").update(
-            files_sent=F("files_sent") + len(sent),
-            bytes_sent=F("bytes_sent") + sum(part.size_bytes for part in sent),
-        )
+        if by_us:
+            UploadAttempt.objects.filter(job=self._job, result="running").update(
+                files_sent=F("files_sent") + len(sent),
+                bytes_sent=F("bytes_sent") + sum(part.size_bytes for part in sent),
+            )
         job_note(self._job, files_done=files_done)
 
     def renew_if_due(self) -> None:

@@ -10,8 +10,11 @@ from gateway_project.core.models import Lane
 from gateway_project.core.options import option
 from gateway_project.core.queues import LaneLimits
 from gateway_project.core.windows import window_closes, window_opens, windows_parse
+from uploads.client import BLOCK_BYTES, SLOWEST_BYTES_PER_SECOND
 from uploads.models import Vault
 from uploads.services.pace import Pace
+
+FILES_AT_ONCE_MOST = 4
 
 
 def vault_parallel(vault: Vault) -> int:
@@ -35,6 +38,20 @@ def lane_limits(lane: Lane, *, now: datetime) -> LaneLimits:
 def vault_share(vault: Vault) -> float | None:
     """Bytes a second for one upload: the vault's rate is shared by as many studies as may be under way to it."""
     return vault.bytes_per_second / max(vault_parallel(vault), 1) if vault.bytes_per_second else None
+
+
+def vault_slowest(vault: Vault) -> float:
+    """Bytes a second below which a transfer counts as stuck: half of what its own limit leaves to one file of it."""
+    share = vault_share(vault)
+    return SLOWEST_BYTES_PER_SECOND if share is None else min(SLOWEST_BYTES_PER_SECOND, share / FILES_AT_ONCE_MOST / 2)
+
+
+def vault_block_bytes(vault: Vault) -> int:
+    """So much is handed to the network at once: with a rate what goes in a second, as each block is followed by the
+    pause that it costs, and a receiver takes a long pause for a silence.
+    """
+    share = vault_share(vault)
+    return BLOCK_BYTES if share is None else min(BLOCK_BYTES, int(share))
 
 
 class Limits:

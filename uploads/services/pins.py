@@ -129,10 +129,14 @@ def recipient_repin(vault: Vault, jwk: Mapping[str, object], *, expected_fingerp
 
 
 def receipt_repin(vault: Vault, jwk: Mapping[str, object], *, expected_fingerprint: str, actor: str) -> None:
-    """From now on this key verifies the vault's receipts. The earlier one stays in the audit trail. Raises PinError."""
+    """From now on this key verifies the vault's receipts; what the earlier one has signed still counts. Raises
+    PinError.
+    """
     public = key_compared(jwk, expected_fingerprint)
     with _pins_changed(vault, actor=actor) as change:
         old = change.row.receipt_jwk
+        if old and key_id(old) != thumbprint(public):
+            change.row.earlier_receipt_keys = {**change.row.earlier_receipt_keys, key_id(old): old}
         change.row.receipt_jwk = public
         change.note("receipt key changed", from_jwk=old, to_key_id=thumbprint(public))
 

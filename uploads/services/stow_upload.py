@@ -27,12 +27,11 @@ from uploads.models import UploadAttempt, UploadJob, UploadPart
 from uploads.queue import QUEUE
 from uploads.selectors import stow_instances
 from uploads.services.attempt import order_check, upload_recorded
-from uploads.services.limits import Limits
+from uploads.services.limits import Limits, vault_block_bytes
 from uploads.services.plan import uploads_follow
 from uploads.services.stored import stored_object
 from uploads.stow.client import RequestRefusedError, StowClient
 
-BLOCK_BYTES = 256 * 1024
 LEASE_RENEWAL_SECONDS = 5.0
 REFUSALS_IN_VAIN = 5
 """So many objects refused alone, and none stored: the server refuses everything, and the rest is not tried."""
@@ -89,12 +88,13 @@ class StowUpload:
         self._total_bytes = job.revision.size_bytes
         self._renewed = time.monotonic()
         self._allowed = Limits(job.vault, now=database_now())
+        self._block_bytes = vault_block_bytes(job.vault)
         self._sent_bytes = 0  # of the request under way
 
     def run(self) -> None:
         """Ends with the job done and every instance confirmed by name, or raises; what was confirmed stays so.
 
-        Raises JobFault, VaultError, LeaseLostError, LaneWaitsError, StopAskedError.
+        Raises JobFault, VaultError, LeaseLostError, JobWaitsError, LaneWaitsError, StopAskedError.
         """
         order_check(self._job)
         self._renew()
@@ -196,8 +196,8 @@ class StowUpload:
         digest = hashlib.sha256()
         try:
             with stored_object(self._store, item.instance) as source:
-                held = source.read(BLOCK_BYTES)
-                while following := source.read(BLOCK_BYTES):
+                held = source.read(self._block_bytes)
+                while following := source.read(self._block_bytes):
                     digest.update(held)
                     yield held
                     held = following

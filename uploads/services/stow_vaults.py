@@ -15,6 +15,7 @@ from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.lanes import lane_ensure
 from uploads.models import AuthKind, Transport, Vault
 from uploads.ports import VaultError
+from uploads.services.limits import vault_slowest
 from uploads.stow.client import StowClient
 from uploads.stow.credentials import ClientCredentials, Credentials, Fixed
 
@@ -66,6 +67,7 @@ def stow_client(vault: Vault) -> StowClient:
             vault.base_url,
             credentials=_credentials(vault, proxy),
             timeout_seconds=option("VAULT.HTTP_SECONDS"),
+            slowest_bytes_per_second=vault_slowest(vault),
             ca=vault.ca,
             proxy=proxy,
         )

@@ -21,7 +21,7 @@ from uploads.envelope.seal import SealingRun
 from uploads.models import UploadJob, UploadPart
 from uploads.ports import VaultError, VaultPort
 from uploads.queue import QUEUE
-from uploads.selectors import upload_instances, upload_study
+from uploads.selectors import gateway_id_at, upload_instances, upload_study
 from uploads.services.anew import ANEW_BY_ITSELF, KEY_ROTATED, UPLOAD_CLOSED, upload_renewed
 from uploads.services.attempt import ACTOR, order_check, upload_recorded
 from uploads.services.conveyor import Conveyor, Sealing
@@ -58,7 +58,7 @@ class Upload:
         When gateway and vault no longer agree (a confirmed file is gone, a name holds other content, a staged copy is
         lost or damaged) and the vault has not closed the upload, it is begun anew under a fresh upload id: a name never
         stands for two contents, and what the vault has forgotten we have no longer. Raises JobFault, VaultError,
-        EnvelopeError, SpoolError, LeaseLostError, StopAskedError.
+        EnvelopeError, SpoolError, LeaseLostError, JobWaitsError, LaneWaitsError, StopAskedError.
         """
         order_check(self._job)
         pins_verify(self._job.vault, self._vault)
@@ -85,6 +85,7 @@ class Upload:
         """
         ledger = self._ledger
         ledger.load()
+        self._arrived_note()
         self._study = upload_study(self._job)
         width = option("UPLOAD.PARALLEL_FILES")
         limits = Limits(self._job.vault, now=database_now())
@@ -96,6 +97,17 @@ class Upload:
             conveyor.run(waiting, sealings)
             conveyor.run((), self._document_sealings(conveyor, (MAP,)))
         self._commitment_write()
+
+    def _arrived_note(self) -> None:
+        """What an earlier attempt had sent without hearing so is confirmed: the vault is asked, once."""
+        waiting = self._ledger.waiting()
+        if not waiting:
+            return
+        stored = self._vault.upload_state(self._job.upload_id).files
+        arrived = [part for part in waiting if stored.get(part.name) == part_file(part)]
+        if arrived:
+            self._ledger.record((), arrived, by_us=False)
+            self._ledger.staging.remove([part.sha256 for part in arrived])
 
     def _file_sealings(self, conveyor: Conveyor) -> list[Sealing]:
         """Names are numbers that no file of this upload has yet: a name is never given twice."""
@@ -148,7 +160,7 @@ class Upload:
             run = SealingRun.start(
                 upload_id=self._job.upload_id,
                 recipients=recipients_settle(self._job),
-                gateway_id=str(option("INSTANCE.ID")),
+                gateway_id=gateway_id_at(vault),
                 vault_id=vault.vault_id,
             )
             conveyor.lead(self._bytes_sealing(document.name, document.content) for document in run.key_documents)
@@ -181,13 +193,10 @@ class Upload:
         """What we stand for, signed and kept before the vault sees it: after a crash the very same is sent again."""
         commitment = Commitment(
             upload_id=self._job.upload_id,
-            gateway_id=str(option("INSTANCE.ID")),
+            gateway_id=gateway_id_at(self._job.vault),
             vault_id=self._job.vault.vault_id,
             map_sha256=self._ledger.parts["map.jwe"].sha256,
-            files=tuple(
-                StoredFile(name=p.name, size_bytes=p.size_bytes, sha256=p.sha256)
-                for p in sorted(self._ledger.parts.values(), key=lambda p: p.name)
-            ),
+            files=tuple(part_file(part) for part in sorted(self._ledger.parts.values(), key=lambda part: part.name)),
         )
         token = commitment_sign(commitment, identity=identity_ensure())
         job_note(self._job, commitment=token)
@@ -207,6 +216,12 @@ class Upload:
                 code=f"receipt-{error.code.removeprefix('receipt-')}",
                 hard_stop=True,
             ) from error
+        if receipt.demonstration and not self._job.vault.demonstration:
+            raise JobFault(
+                "The vault's receipt is marked as a demonstration's: it is no proof. Ask the vault's operator.",
+                code="receipt-mismatch",
+                hard_stop=True,
+            )
         self._receipt_token = answer
         return receipt
 
@@ -231,3 +246,8 @@ class Upload:
         if code == KEY_ROTATED:
             why = "The recipient's key was changed while this upload was under way."
         raise JobFault(f"{why} The study is sent again as a new upload.", code="upload-begun-anew")
+
+
+def part_file(part: UploadPart) -> StoredFile:
+    """The part as the vault knows it."""
+    return StoredFile(name=part.name, size_bytes=part.size_bytes, sha256=part.sha256)

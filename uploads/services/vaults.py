@@ -1,5 +1,6 @@
 """Vaults: set up with what is pinned, spoken to through the Vault port."""
 
+import copy
 import logging
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,17 +14,16 @@ from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt, secret_encrypt
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.lanes import lane_ensure, lane_pause, lane_resume, lane_wait
-from uploads.client import SLOWEST_BYTES_PER_SECOND, VaultClient
+from uploads.client import VaultClient
+from uploads.envelope.encoding import PARTY_ID
 from uploads.envelope.keys import key_from_jwk, thumbprint
-from uploads.models import Vault
+from uploads.models import Transport, Vault
 from uploads.ports import ArchivePort, VaultError
-from uploads.services.limits import vault_share
-from uploads.services.pins import Offer, PinError, key_compared
+from uploads.services.limits import vault_block_bytes, vault_slowest
+from uploads.services.pins import Offer, PinError, key_compared, pins_verify
 from uploads.ways import way_check
 
 logger = logging.getLogger(__name__)
-
-FILES_AT_ONCE_MOST = 4
 
 
 def vault_ensure(
@@ -53,6 +53,7 @@ def vault_ensure(
             name=name,
             base_url=base_url,
             vault_id=vault_id,
+            gateway_id=str(option("INSTANCE.ID")),
             recipient_key_id=thumbprint(recipient_jwk),
             recipient_jwk=dict(recipient_jwk),
             receipt_jwk=dict(receipt_jwk),
@@ -81,8 +82,13 @@ def vault_add(
     receipt_fingerprint: str,
     actor: str,
     required: bool = True,
+    ca: str = "",
+    proxy: str = "",
 ) -> Vault:
-    """A new vault, pinned as it was offered, because a person has compared both fingerprints. Raises PinError."""
+    """A new vault, pinned as it was offered, because a person has compared both fingerprints. Raises PinError.
+
+    `ca` and `proxy` are the way by which the offer came.
+    """
     if Vault.objects.filter(name=name).exists():
         raise PinError(f"There is a vault {name} already. Its keys are changed, not added.", code="vault-exists")
     if offer.demonstration:
@@ -99,9 +105,51 @@ def vault_add(
             token=token,
             actor=actor,
         )
-        Vault.objects.filter(pk=vault.pk).update(required=required)
+        way = {"ca": ca, "proxy": secret_encrypt(proxy) if proxy else ""}
+        Vault.objects.filter(pk=vault.pk).update(required=required, **way)
     vault.refresh_from_db()
     return vault
+
+
+def vault_access_set(
+    vault: Vault,
+    *,
+    base_url: str = "",
+    token: str = "",
+    ca: str | None = None,
+    proxy: str | None = None,
+    gateway_id: str = "",
+    actor: str,
+) -> None:
+    """From now on the vault is reached so: at another address, with another token, through another authority or proxy,
+    under another name of ours.
+
+    Only after the vault that answers so has shown what is pinned, and has taken the token. What is empty (None for
+    `ca` and `proxy`) stays as it is; a held lane waits until a person resumes it. Raises PinError, VaultError or
+    JobFault, and has changed nothing then.
+    """
+    if vault.transport == Transport.STOW:
+        raise PinError("A DICOMweb server is changed on its own page: DICOMweb vaults.")
+    if vault.demonstration:
+        raise PinError("The demonstration vault keeps the address and the token that it was made with.")
+    way_check(proxy=proxy, ca=ca or "")
+    if gateway_id and not PARTY_ID.fullmatch(gateway_id):
+        raise PinError("A gateway's id is 1 to 128 of A-Z, a-z, 0-9, dot, underscore, colon and hyphen.")
+    new = {"base_url": base_url or None, "token": secret_encrypt(token) if token else None, "ca": ca}
+    new |= {"proxy": proxy and secret_encrypt(proxy), "gateway_id": gateway_id or None}
+    changed = {name: value for name, value in new.items() if value is not None}
+    trial = copy.copy(vault)
+    for name, value in changed.items():
+        setattr(trial, name, value)
+    pins_verify(trial, vault_client(trial))
+    with transaction.atomic():
+        Vault.objects.filter(pk=vault.pk).update(**changed)
+        said = {"action": "way to the vault changed", "changed": sorted(changed)}
+        told = {"base_url": base_url, "gateway_id": gateway_id}
+        detail = said | {name: value for name, value in told.items() if value}
+        audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{vault.pk}", detail=detail)
+    vault.refresh_from_db()
+    logger.info("way to a vault changed", extra={"vault": vault.pk, "changed": sorted(changed)})
 
 
 def vault_switch(vault: Vault, *, enabled: bool, actor: str) -> None:
@@ -142,16 +190,14 @@ def vault_client(vault: Vault) -> ArchivePort:
     try:
         token = secret_decrypt(vault.token)
         proxy = secret_decrypt(vault.proxy) if vault.proxy else None
-        share = vault_share(vault)
         return VaultClient(
             vault.base_url,
             token=token,
             timeout_seconds=option("VAULT.HTTP_SECONDS"),
             ca=vault.ca,
             proxy=proxy,
-            slowest_bytes_per_second=min(SLOWEST_BYTES_PER_SECOND, share / FILES_AT_ONCE_MOST / 2)
-            if share
-            else SLOWEST_BYTES_PER_SECOND,
+            slowest_bytes_per_second=vault_slowest(vault),
+            block_bytes=vault_block_bytes(vault),
         )
     except SecretError as error:
         words = (

@@ -105,6 +105,9 @@ class VaultVerification:
                 code, words = _GONE[error.code]
                 upload_lost(job, code=code, words=words, damaged=0)
                 return True
+            if error.code == "foreign-upload":  # it was sent under an earlier name of ours: nobody else may ask for it
+                UploadJob.objects.filter(pk=job.pk, upload_id=job.upload_id).update(checked_at=database_now())
+                return True
             if error.code == "not-found":  # it has just described itself, so the address is right
                 job_note(self._check, offered=False)
                 return False

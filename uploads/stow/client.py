@@ -4,12 +4,14 @@ Built on the same transport as a vault's client: answers bounded, deadlines that
 credentials sent to the configured address only and never shown.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import requests
 
 from network.dicomweb.errors import DicomwebError
 from network.dicomweb.stow import ANSWER_TYPE, ANSWER_TYPES, Part, StoreAnswer, StoreRequest, answer_parse
+from uploads.client import SLOWEST_BYTES_PER_SECOND
 from uploads.ports import VaultError
 from uploads.stow.credentials import Credentials, HeaderAuth
 from uploads.transport import answer_read, failure_translate, refusal_translate
@@ -42,8 +44,9 @@ class StowClient:
     """Stores instances by STOW-RS at `<base_url>/studies`. One client may be shared by the threads of one process.
 
     `timeout_seconds` is the longest silence while sending, and the longest wait from the last byte sent to the last
-    byte of the answer. Plain http is for loopback: anywhere else it raises `insecure-address`, as patients' data would
-    be shown to the network. `ca` and `proxy` as in `uploads.ways.session_open`.
+    byte of the answer; sending a request may take that and what it takes at `slowest_bytes_per_second`. Plain http is
+    for loopback: anywhere else it raises `insecure-address`, as patients' data would be shown to the network. `ca` and
+    `proxy` as in `uploads.ways.session_open`.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class StowClient:
         credentials: Credentials,
         timeout_seconds: float = 300,
         connect_seconds: float = 10,
+        slowest_bytes_per_second: float = SLOWEST_BYTES_PER_SECOND,
         ca: str = "",
         proxy: str | None = None,
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/studies"
         self._timeout = (connect_seconds, timeout_seconds)
+        self._slowest = slowest_bytes_per_second
         self._credentials = credentials
         self._session = session_open(
             base_url,
@@ -82,7 +87,7 @@ class StowClient:
         can be. Raises RequestRefusedError for a request refused as a whole, else VaultError; what reading a part or
         `on_progress` raises ends the request and is passed on.
         """
-        request = StoreRequest(parts, on_progress=on_progress)
+        request = StoreRequest(parts, on_progress=self._in_time(parts, on_progress))
         try:
             answer = self._post(request, on_progress)
             if answer is None and self._credentials.renew():
@@ -96,6 +101,25 @@ class StowClient:
         if answer is None:
             raise VaultError("unauthorized", _WORDS["unauthorized"], lane_fault=True)
         return answer
+
+    def _in_time(self, parts: Sequence[Part], on_progress: Callable[[int], None] | None) -> Callable[[int], None]:
+        """Ends a request that is taken too slowly, however steadily: `timeout`. Sent again, it has its time anew."""
+        allowed_seconds = self._timeout[1] + sum(part.size_bytes for part in parts) / self._slowest
+        before, until = 0, 0.0
+
+        def progress(content_bytes: int) -> None:
+            nonlocal before, until
+            if not before or content_bytes <= before:
+                until = time.monotonic() + allowed_seconds
+            before = content_bytes
+            if on_progress is not None:
+                on_progress(content_bytes)
+            if time.monotonic() > until:
+                raise VaultError(
+                    "timeout", "The server takes the bytes too slowly; it is tried again.", lane_fault=True
+                )
+
+        return progress
 
     def _post(self, request: StoreRequest, on_progress: Callable[[int], None] | None) -> StoreAnswer | None:
         """None when the credentials were refused."""

@@ -17,6 +17,7 @@ from uploads.vault.registry import (
     registered_read,
     token_write,
     vault_identity,
+    vault_receipt_jwk,
 )
 from uploads.vault.rewrap import bundle_read, rewrapped_add
 from uploads.vault.usage import Usage
@@ -34,6 +35,7 @@ def commands_add(command: AddCommand) -> None:
     recipient = command("recipient", _recipient, "Publish a recipient's public key.")
     recipient.add_argument("--jwk", type=Path, required=True)
 
+    command("identity", _identity, "Show the vault's name and the fingerprint of its receipt key, to tell gateways.")
     command("gateways", _gateways, "List the gateways, also revoked ones, with what they store.")
     command("recipients", _recipients, "List the published public keys.")
 
@@ -72,6 +74,15 @@ def _gateway(options: argparse.Namespace) -> int:
 def _recipient(options: argparse.Namespace) -> int:
     kid = recipient_register(options.directory, jwk_read(options.jwk))
     show(options, {"kid": kid}, [f"registered   {kid}"])
+    return 0
+
+
+def _identity(options: argparse.Namespace) -> int:
+    identity, jwk = vault_identity(options.directory), vault_receipt_jwk(options.directory)
+    named = {"vault_id": identity.vault_id, "demonstration": identity.demonstration, "fingerprint": fingerprint(jwk)}
+    kind = " (demonstration)" if identity.demonstration else ""
+    lines = [f"vault        {identity.vault_id}{kind}", f"receipt key  {named['fingerprint']}"]
+    show(options, {**named, "receipt_jwk": jwk}, lines)
     return 0
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from uploads.envelope.errors import EnvelopeError
-from uploads.envelope.jose import JWS_BYTES_MAX
 from uploads.envelope.keys import PrivateKey, fingerprint, fingerprint_matches, jwk_from_key, thumbprint
 from uploads.envelope.receipt import Receipt, StoredFile, receipt_verify
-from uploads.envelope.unseal import KEY_DOCUMENT_BYTES_MAX, Opener
+from uploads.envelope.unseal import DOCUMENT_BYTES_MAX, KEY_DOCUMENT_BYTES_MAX, Opener
 from uploads.vault.durable import directory_make, directory_sync, file_create, file_write, record_write
 from uploads.vault.errors import VaultStoreError
 from uploads.vault.layout import (
@@ -204,7 +203,7 @@ class Session:
             raise VaultStoreError("file-damaged")
         return self._opener.open_document(content, kind="map", gateway_jwk=record.gateway_jwk)
 
-    def content(self, record: CommitRecord, name: str, *, size_bytes_max: int = 2 * JWS_BYTES_MAX) -> bytes:
+    def content(self, record: CommitRecord, name: str, *, size_bytes_max: int = DOCUMENT_BYTES_MAX) -> bytes:
         """Returns the octets of a small stored file; `file-damaged` unless they are what the gateway committed."""
         listed = {file.name: file for file in record.commitment.files}.get(name)
         found = stored_file(upload_directory(self._directory, record.upload_id), name)

@@ -126,7 +126,7 @@ class VaultStore:
         """Returns the receipt, after commitment and receipt are durable; the upload then never changes again.
 
         The same token gives the same receipt. Raises `commitment-invalid`, `commitment-mismatch`, `file-missing`,
-        `too-many-files`, `foreign-upload`, `upload-committed`, `store-full`.
+        `too-many-files`, `foreign-upload`, `upload-committed`, `upload-removed`, `store-full`.
         """
         upload = upload_directory(self._directory, upload_id)
         try:
@@ -163,6 +163,8 @@ class VaultStore:
 
     def _commit_locked(self, upload: Path, token: str, commitment: Commitment, gateway: Gateway) -> str:
         known = commit_record_read(self._directory, commitment.upload_id)
+        if (upload / REMOVED_FILE).exists():
+            raise VaultStoreError("upload-removed")
         if known is not None:
             directory_sync(upload)  # whoever wrote the record may have been killed before this
             self._usage.upload_closed(upload.name, known.gateway_id, _octets(upload))

@@ -70,8 +70,6 @@ LANES = Area(
         E("commitment-invalid", "The vault refuses this gateway's signature",
           "This gateway's identity is not registered there, or was made anew after a restore.",
           "Register its identity at the vault, then resume the lane."),
-        E("foreign-upload", "The upload belongs to another gateway", "Two gateways share a token or a database copy.",
-          "Give every gateway its own token and identity."),
     ),
 )  # fmt: skip
 
@@ -98,7 +96,7 @@ UPLOADS = Area(
         E("body-incomplete", "Not all bytes reached the vault", "The connection was cut in the middle.",
           "Nothing: they are sent again.", heals=True),
         E("file-missing", "The vault lacks a file of the upload", "It lost what it had confirmed, or was restored.",
-          "Nothing: what is missing is sent again.", heals=True),
+          "Nothing: the study is sent as a new upload.", heals=True),
         E("upload-begun-anew", "The upload begins anew", "Gateway and vault no longer agreed about what is there.",
           "Nothing: it is sent under a new upload id.", heals=True),
         E("upload-closed", "The vault has closed this upload",
@@ -110,6 +108,9 @@ UPLOADS = Area(
           "Press *Try again*: it is sent as a new upload. Tell the vault's operator."),
         E("upload-removed", "The vault's operator removed the upload", "It was deleted there by hand.",
           "Ask why; press *Try again* to send the study anew."),
+        E("foreign-upload", "The upload belongs to another gateway",
+          "Two gateways share a database copy, or the vault knows this one by another name than when the upload began.",
+          "Give every gateway its own token and identity, then press *Try again*: it is sent as a new upload."),
         E("recipient-key-rotated", "The recipient's key was changed meanwhile",
           "An upload is never sealed for two keys in turn.", "Nothing: it is begun anew for the new key.", heals=True),
         E("source-changed", "A sealed file changed before it was sent",

@@ -16,7 +16,8 @@ from uploads.models import Vault
 from uploads.ports import VaultError
 from uploads.services import pins
 from uploads.services.identity import identity_jwk
-from uploads.services.vaults import vault_add, vault_client
+from uploads.services.vaults import vault_access_set, vault_add, vault_client
+from uploads.ways import way_check
 
 ACTOR = "command:vaultpin"
 FILE_BYTES_MAX = 64 * 1024
@@ -32,8 +33,11 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("name", nargs="?", default="", help="the vault; a new one with --url, --token-file and --key-id")
         add("--identity", action="store_true", help="show this gateway's public identity, for vaults to register")
-        add("--url", default="", help="a new vault's address")
-        add("--token-file", type=Path, help="file with the token that the new vault has given this gateway")
+        add("--url", default="", help="a new vault's address; without --key-id the new address of a known vault")
+        add("--token-file", type=Path, help="file with the token that the vault has given this gateway")
+        add("--ca", type=Path, help="PEM file of the authority that alone is trusted for this vault")
+        add("--proxy-file", type=Path, help="file with the proxy's address: http://name:password@host:port, or: direct")
+        add("--gateway-id", default="", help="what a known vault calls this gateway now (at first: INSTANCE.ID)")
         add("--optional", action="store_true", help="a study is uploaded also without the new vault's receipt")
         add("--key-id", default="", help="pin the recipient key of this id, as the vault publishes it")
         add("--fingerprint", default="", help="of the recipient key, as the recipient has told it")
@@ -49,15 +53,18 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, name: str, **options: Any) -> None:
         self._options = options
+        known = Vault.objects.select_related("lane").filter(name=name).first()
         try:
             if options["identity"]:
                 self._identity()
             elif not name:
                 self._list()
-            elif options["url"]:
+            elif options["url"] and (known is None or options["key_id"]):
                 self._add(name)
+            elif known is None:
+                raise CommandError("There is no vault of this name. Without a name the command lists them.")
             else:
-                self._known(name)
+                self._known(known)
         except (pins.PinError, VaultError, JobFault, EnvelopeError) as error:
             raise CommandError(f"{error} [{error.code}]") from error
         except OSError as error:
@@ -76,8 +83,9 @@ class Command(BaseCommand):
     def _add(self, name: str) -> None:
         if self._options["token_file"] is None or not self._options["key_id"]:
             raise CommandError("A new vault needs --token-file and --key-id.")
-        token = self._read("token_file").strip()
-        client = VaultClient(self._options["url"], token=token)
+        token, ca, proxy = self._read("token_file").strip(), self._ca() or "", self._proxy() or ""
+        way_check(proxy=proxy, ca=ca)
+        client = VaultClient(self._options["url"], token=token, ca=ca, proxy=proxy or None)
         offer = pins.offer_fetch(client, recipient_key_id=self._options["key_id"])
         vault = vault_add(
             name,
@@ -87,14 +95,16 @@ class Command(BaseCommand):
             recipient_fingerprint=self._told("fingerprint", "recipient key", offer.recipient_jwk),
             receipt_fingerprint=self._told("receipt_fingerprint", "receipt key", offer.receipt_jwk),
             required=not self._options["optional"],
+            ca=ca,
+            proxy=proxy,
             actor=ACTOR,
         )
         self._pinned(vault, pins.pin_rows(vault, offer))
 
-    def _known(self, name: str) -> None:
-        vault = Vault.objects.select_related("lane").filter(name=name).first()
-        if vault is None:
-            raise CommandError("There is no vault of this name. Without a name the command lists them.")
+    def _known(self, vault: Vault) -> None:
+        if self._options["fingerprint"] and not self._options["key_id"]:
+            raise CommandError("Nothing was pinned. Say with --key-id which key the fingerprint is of.")
+        self._access(vault)
         changed = self._offline(vault)
         key_id = self._options["key_id"] or vault.recipient_key_id
         if changed and not (self._options["key_id"] or self._options["receipt_fingerprint"]):
@@ -110,6 +120,36 @@ class Command(BaseCommand):
         self._pinned(vault, rows)
         if not all(row.same for row in rows):
             raise CommandError("The vault offers something else than what is pinned. Nothing is sent to it like this.")
+
+    def _access(self, vault: Vault) -> None:
+        """Another address, token, authority or proxy counts once the vault that answers so shows what is pinned."""
+        chosen = self._options
+        files = ("token_file", "ca", "proxy_file")
+        if not (chosen["url"] or chosen["gateway_id"] or any(chosen[name] is not None for name in files)):
+            return
+        token = self._read("token_file").strip() if chosen["token_file"] is not None else ""
+        if chosen["token_file"] is not None and not token:
+            raise CommandError("The file given as --token-file is empty. Nothing was changed.")
+        vault_access_set(
+            vault,
+            base_url=chosen["url"],
+            token=token,
+            ca=self._ca(),
+            proxy=self._proxy(),
+            gateway_id=chosen["gateway_id"],
+            actor=ACTOR,
+        )
+
+    def _ca(self) -> str | None:
+        """The authority's certificates themselves, so that nothing depends on the file any more; None: not given."""
+        return self._read("ca") if self._options["ca"] is not None else None
+
+    def _proxy(self) -> str | None:
+        """The address, "" for `direct`; None: not given."""
+        if self._options["proxy_file"] is None:
+            return None
+        proxy = self._read("proxy_file").strip()
+        return "" if proxy == "direct" else proxy
 
     def _offline(self, vault: Vault) -> bool:
         """What needs no vault: recovery and signing key, and the recipient's statement."""
@@ -157,7 +197,7 @@ class Command(BaseCommand):
     def _pinned(self, vault: Vault, rows: list[pins.PinRow]) -> None:
         lines = self._lines(rows)
         if vault.lane.held:
-            lines.append("The vault's lane is held. When the pins are right, resume it: /admin/, Lanes.")
+            lines.append("The vault's lane is held. When the pins are right, resume it, on /vaults/.")
         self._show(self._document(vault, rows), lines)
 
     def _lines(self, rows: list[pins.PinRow]) -> list[str]:
