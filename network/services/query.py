@@ -101,7 +101,12 @@ def _answers(request: FindRequest, question: Question) -> Iterator[FindBatch]:
         answers=option("QUERY.MAX_ANSWERS"), seconds=option("QUERY.SECONDS"), files=option("QUERY.MAX_FILES")
     )
     query = IndexQuery(question, visible=request.peer.rights.visible, limits=limits)
-    encoder = AnswerEncoder(question, explicit=request.explicit, retrieve_ae_title=request.peer.called_ae_title)
+    encoder = AnswerEncoder(
+        question,
+        explicit=request.explicit,
+        retrieve_ae_title=request.peer.called_ae_title,
+        left_out=query.left_out,
+    )
     for page in query.pages():
         yield FindBatch([encoder.encode(values) for values in page], query.all_supported)
 

@@ -27,7 +27,7 @@ from network.dimse.query.matching import (
 )
 from network.dimse.query.question import STUDY_ROOT_FIND, question_read
 from network.dimse.query.text import answer_charset, codecs_of, text_decode, text_encode
-from network.dimse.query.times import date_match, moment_match, time_match
+from network.dimse.query.times import date_match, moment_match, moment_of, time_match
 from tests.network.identifiers import decoded, encoded, question
 
 PLAIN = st.text(st.sampled_from("abcAB^= .%_\\?é山"), max_size=12)
@@ -98,14 +98,30 @@ def test_what_is_no_time_matches_nothing(text: str) -> None:
 
 
 def test_moments_reach_to_the_end_of_what_they_name() -> None:
-    assert moment_match("2020") == RangeMatch(dt.datetime(2020, 1, 1), dt.datetime.max.replace(year=2020))
+    assert moment_match("2020") == RangeMatch(
+        dt.datetime(2020, 1, 1), dt.datetime.max.replace(year=2020), is_single=True
+    )
     assert moment_match("202002-20200301") == RangeMatch(
         dt.datetime(2020, 2, 1), dt.datetime(2020, 3, 1, 23, 59, 59, 999999)
     )
+    zone = dt.timezone(-dt.timedelta(hours=5))
     assert moment_match("20200201101500-0500") == RangeMatch(
-        dt.datetime(2020, 2, 1, 10, 15), dt.datetime(2020, 2, 1, 10, 15, 0, 999999)
+        dt.datetime(2020, 2, 1, 10, 15, tzinfo=zone),
+        dt.datetime(2020, 2, 1, 10, 15, 0, 999999, tzinfo=zone),
+        is_single=True,
     )
     assert moment_match("2019-2020") == RangeMatch(dt.datetime(2019, 1, 1), dt.datetime.max.replace(year=2020))
+
+
+def test_moments_with_an_offset_are_compared_in_utc() -> None:
+    """One without is in this machine's zone; the ends of the calendar, which no zone reaches, harm nothing."""
+    ends = moment_match("20200201101500+0100")
+    assert ends.matches(moment_of("20200201091500+0000"))
+    assert not ends.matches(moment_of("20200201101500+0000"))
+    local = dt.datetime(2020, 2, 1, 9, 15, tzinfo=dt.UTC).astimezone().replace(tzinfo=None)
+    assert ends.matches(local)
+    assert moment_match("00010101-+0100").matches(moment_of("00010101+1400")) in (True, False)
+    assert moment_match("99991231-").matches(moment_of("99991231235959-1400"))
 
 
 def test_sequence_matches_when_one_item_matches_every_key() -> None:

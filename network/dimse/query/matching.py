@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeAlias
 
 from gateway_project.core.folding import name_trim, text_fold
 
-Scalar: TypeAlias = str | int | dt.date | dt.time | dt.datetime | None
+Scalar: TypeAlias = str | int | float | dt.date | dt.time | dt.datetime | None
 Value: TypeAlias = "Scalar | tuple[Scalar, ...] | tuple[Mapping[int, Value], ...]"
 
 WILDCARDS: Final = frozenset("*?")
@@ -141,20 +141,24 @@ class UidMatch:
 class NumberMatch:
     """A number is a number, however it is written: "1", "+1" and "001"."""
 
-    numbers: tuple[int, ...]
+    numbers: tuple[int | float, ...]
 
     def matches(self, value: Value) -> bool:
-        return any(one in self.numbers for one in _several(value) if isinstance(one, int))
+        return any(one in self.numbers for one in _several(value) if isinstance(one, int | float))
 
 
 @dataclass(frozen=True, slots=True)
 class RangeMatch:
     """From `low` to `high`, both included and either of them open (C.2.2.2.5); a single date or time is one from
-    its own beginning to its own end. What is empty is in no range.
+    its own beginning to its own end (`is_single`). What is empty is in no range.
+
+    Of date-times those with an offset from UTC are compared by it with all others, which are then read as moments in
+    this machine's time zone.
     """
 
     low: dt.date | dt.time | dt.datetime | None
     high: dt.date | dt.time | dt.datetime | None
+    is_single: bool = False
 
     def matches(self, value: Value) -> bool:
         return any(self._one(one) for one in _several(value))
@@ -162,7 +166,15 @@ class RangeMatch:
     def _one(self, value: object) -> bool:
         if not isinstance(value, (dt.date, dt.time)):
             return False
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)  # type: ignore[operator]
+        return (self.low is None or _reaches(value, self.low)) and (self.high is None or _reaches(self.high, value))
+
+    def has_form_of(self, other: "RangeMatch") -> bool:
+        """Whether both are single values, or ranges open on the same side or on none."""
+        return (self.is_single, self.low is None, self.high is None) == (
+            other.is_single,
+            other.low is None,
+            other.high is None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +200,11 @@ class SequenceMatch:
     keys: Mapping[int, Match] = field(default_factory=dict)
 
     def matches(self, value: Value) -> bool:
-        items = [item for item in _several(value) if isinstance(item, Mapping)]
-        return any(all(match.matches(item.get(tag)) for tag, match in self.keys.items()) for item in items)
+        return any(self.item_matches(item) for item in _several(value))
+
+    def item_matches(self, item: object) -> bool:
+        """Whether this one item matches every key."""
+        return isinstance(item, Mapping) and all(match.matches(item.get(tag)) for tag, match in self.keys.items())
 
 
 def combined(date: RangeMatch, time: RangeMatch) -> RangeMatch:
@@ -202,6 +217,21 @@ def combined(date: RangeMatch, time: RangeMatch) -> RangeMatch:
     if isinstance(date.high, dt.date):
         high = dt.datetime.combine(date.high, time.high if isinstance(time.high, dt.time) else dt.time.max)
     return RangeMatch(low, high)
+
+
+def _reaches(one: object, other: object) -> bool:
+    """Whether `one` is as late as `other`, or later."""
+    if isinstance(one, dt.datetime) and isinstance(other, dt.datetime) and (one.tzinfo or other.tzinfo):
+        return _utc(one) >= _utc(other)
+    return one >= other  # type: ignore[operator,no-any-return]
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    """The moment in UTC; at the ends of the calendar, where there is none, as it is written."""
+    try:
+        return moment.astimezone(dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return moment.replace(tzinfo=dt.UTC)
 
 
 def _several(value: Value) -> Iterable[object]:
