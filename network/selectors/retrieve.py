@@ -59,7 +59,7 @@ def instances_named(question: Question, *, visible: Visible, limit: int) -> list
     columns = [column for column, _match in judged]
     seen = [f"study__{name}" for name in visible_columns(visible)]
     rows = Instance.objects.filter(*where).order_by("study_id", "series_id", "instance_number", "pk")
-    found = []
+    found: list[Found] = []
     judge = visible_judge(visible)
     for row in rows.values(*_FACTS, *columns, *seen).iterator(chunk_size=2000):
         study = {name: row[f"study__{name}"] for name in visible_columns(visible)}
