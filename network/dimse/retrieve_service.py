@@ -164,7 +164,8 @@ class _Retrieval:
             raise RuntimeError("a C-MOVE without a destination")
         request = self._request
         originator = MoveOriginator(request.peer.calling_ae_title, request.message_id, request.priority)
-        self._tell()
+        if self._plan.items:
+            self._tell()
         for proposals, items in batches(self._plan.items):
             left = deque(items)
 

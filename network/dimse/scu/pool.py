@@ -20,6 +20,8 @@ ECHO_AFTER_SECONDS: Final = 15.0
 """An association idle for longer is asked by C-ECHO first, where it has a context for it: a firewall may have let go of
 it without a word.
 """
+RELEASE_SECONDS: Final = 2.0
+"""How long a peer may take to answer the release of one that nobody needs: others wait meanwhile."""
 _STALE = frozenset({"connection-lost", "association-aborted", "response-timeout", "connection-failed"})
 _FULL = frozenset({"temporary-congestion", "local-limit-exceeded"})
 _NOTICE_SECONDS: Final = (0.05, 0.25, 1.0)
@@ -180,7 +182,7 @@ class AssociationPool:
                 ended.append(self._idle[oldest].popleft().association)
                 open_now -= 1
         for one in ended:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
         return len(ended)
 
     def _wait_for_place(self, peer: PeerAddress) -> None:
@@ -202,7 +204,7 @@ class AssociationPool:
                     self._reused[key[0]] += 1
                 return opened
             if opened.is_quiet():
-                opened.release()
+                opened.release(seconds=RELEASE_SECONDS)
             else:
                 opened.abort()
         return None
@@ -234,7 +236,7 @@ class AssociationPool:
                 surplus.append(opened)
             self._leave(key[0])
         for one in surplus:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
 
     def _leave(self, peer: PeerAddress) -> None:
         self._in_use[peer] -= 1
@@ -265,7 +267,7 @@ class AssociationPool:
                 if not idle:
                     del self._idle[key]
         for one in ended:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
 
     def close(self) -> None:
         """Release every idle one and keep none from now on. May be repeated."""
@@ -275,7 +277,7 @@ class AssociationPool:
             self._idle.clear()
             self._changed.notify_all()
         for one in ended:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
 
     def state(self) -> list[PoolState]:
         """Each peer that was called since the start, in no order."""
