@@ -236,7 +236,7 @@ OPTIONS = (
     Option(
         key="QUERY.MAX_FILES",
         kind=Kind.INT,
-        default=1000,
+        default=5000,
         minimum=0,
         maximum=100000,
         help="Files read for one query at image level, for attributes that the index does not keep.",

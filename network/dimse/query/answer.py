@@ -127,7 +127,7 @@ def _number(value: object, vr: str) -> bytes:
     unsigned, signed = NUMBERS[vr]
     try:
         return struct.pack(unsigned if isinstance(value, int) and value >= 0 else signed, value)
-    except struct.error:
+    except (struct.error, OverflowError):
         return b""
 
 
