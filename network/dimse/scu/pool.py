@@ -92,6 +92,8 @@ class AssociationPool:
         self._changed = threading.Condition()
         self._idle: dict[Key, deque[_Idle]] = {}
         self._in_use: Counter[PeerAddress] = Counter()
+        self._working: Counter[PeerAddress] = Counter()  # those of them that stand
+        self._returned: Counter[PeerAddress] = Counter()
         self._opened: Counter[PeerAddress] = Counter()
         self._reused: Counter[PeerAddress] = Counter()
         self._failed: Counter[PeerAddress] = Counter()
@@ -139,21 +141,51 @@ class AssociationPool:
         self._give_back(key, opened)
 
     def _take(self, key: Key, timeouts: Timeouts, *, fresh: bool) -> ClientAssociation:
-        peer, proposals = key
+        peer = key[0]
         self._wait_for_place(peer)
         try:
-            kept = None if fresh else self._kept(key, timeouts)
-            if kept is not None:
-                return kept
-            opened = self._opened_for(peer, proposals, timeouts)
+            opened = self._had(key, timeouts, fresh=fresh)
         except BaseException:
             with self._changed:
                 self._failed[peer] += 1
                 self._leave(peer)
             raise
         with self._changed:
-            self._opened[peer] += 1
+            self._working[peer] += 1
+            self._changed.notify_all()
         return opened
+
+    def _had(self, key: Key, timeouts: Timeouts, *, fresh: bool) -> ClientAssociation:
+        """A kept one, else a new one. While the peer says that it has too many, and one of ours is in use there, that
+        is waited for: the peer may take no more than one at a time.
+        """
+        deadline = self._monotonic() + self.wait_seconds
+        while True:
+            kept = None if fresh else self._kept(key, timeouts)
+            if kept is not None:
+                return kept
+            returned = self._returned[key[0]]
+            try:
+                opened = self._opened_for(*key, timeouts)
+            except AssociationError as error:
+                if error.reason not in _FULL or not self._one_returned(key[0], returned, deadline):
+                    raise
+            else:
+                with self._changed:
+                    self._opened[key[0]] += 1
+                return opened
+
+    def _one_returned(self, peer: PeerAddress, returned: int, deadline: float) -> bool:
+        """Whether an association to this peer came back after `returned` had; waits for those that are in use."""
+        with self._changed:
+            # another thread may just have got the one for which we were rejected
+            self._changed.wait_for(lambda: self._working[peer] or self._returned[peer] != returned, _NOTICE_SECONDS[1])
+            while self._working[peer] and self._returned[peer] == returned and not self._closed:
+                left = deadline - self._monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    return False
+            in_time = self._monotonic() < deadline
+            return in_time and self._returned[peer] != returned and not self._closed
 
     def _opened_for(self, peer: PeerAddress, proposals: Sequence[Proposal], timeouts: Timeouts) -> ClientAssociation:
         """A fresh one. A peer that says it has too many gets back what is kept of it, and is asked again until it has
@@ -234,6 +266,8 @@ class AssociationPool:
                 surplus = self._surplus(key[0])
             else:
                 surplus.append(opened)
+            self._working[key[0]] -= 1
+            self._returned[key[0]] += 1
             self._leave(key[0])
         for one in surplus:
             one.release(seconds=RELEASE_SECONDS)
