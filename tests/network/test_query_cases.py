@@ -57,6 +57,14 @@ CASES: list[tuple[str, dict[str, Any], set[int]]] = [
     ("name, phonetic group", {"PatientName": "やまだ^たろう", "SpecificCharacterSet": "ISO_IR 192"}, {4}),
     ("name, alphabetic group of three", {"PatientName": "yamada^tarou"}, {4}),
     ("name, all groups", {"PatientName": JAPANESE, "SpecificCharacterSet": "ISO_IR 192"}, {4}),
+    ("name, two groups of three", {"PatientName": "Yamada^*=山田*", "SpecificCharacterSet": "ISO_IR 192"}, {4}),
+    ("name, phonetic group alone", {"PatientName": "==やまだ*", "SpecificCharacterSet": "ISO_IR 192"}, {4}),
+    (
+        "name, ideographic group of another",
+        {"PatientName": "Yamada*=田中*", "SpecificCharacterSet": "ISO_IR 192"},
+        set(),
+    ),
+    ("name, any given name or none", {"ReferringPhysicianName": "roe^mu*^*"}, {5}),
     ("name, in the question's character set", {"PatientName": "Müller*", "SpecificCharacterSet": "ISO_IR 100"}, {3}),
     ("name in a column without an index", {"ReferringPhysicianName": "roe^muller"}, {5}),
     # wildcards (C.2.2.2.4)

@@ -6,6 +6,7 @@ This is the whole truth about matching; a database may narrow the field, but the
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Final, Protocol, TypeAlias
 
 from gateway_project.core.folding import name_trim, text_fold
@@ -98,8 +99,10 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class NameMatch:
-    """Person names: the whole, or its alphabetic group; what is not ASCII is looked for in the other groups too. Empty
-    components at the ends do not count (C.2.2.2.1.1). Fuzzy: every word of the question begins a word of the name.
+    """Person names: the whole, or its alphabetic group; what is not ASCII is looked for in the other groups too. A
+    question of several groups matches group by group, of which an empty one matches any. Empty components at the ends
+    do not count (C.2.2.2.1.1), nor does a last one that may be anything: "DOE^*" is "DOE" too. Fuzzy: every word of the
+    question begins a word of the name.
     """
 
     globs: tuple[Glob, ...]
@@ -112,14 +115,34 @@ class NameMatch:
 
     def _one(self, text: str) -> bool:
         name = text_fold(name_trim(text), case=self.folding.case, accents=self.folding.accents)
-        groups = name.split("=") if "=" in name else []
-        for glob in self.globs:
-            if glob.matches(name) or any(map(glob.matches, groups[:1] if glob.pattern.isascii() else groups)):
-                return True
+        if any(_is_name(glob, name) for glob in self.globs):
+            return True
         if not self.folding.fuzzy:
             return False
         theirs = name_words(name)
         return any(all(any(word.startswith(ours) for word in theirs) for ours in words) for words in self.words)
+
+
+def _is_name(glob: Glob, name: str) -> bool:
+    if glob.matches(name):
+        return True
+    pattern, groups = glob.pattern, name.split("=")
+    if "=" in pattern:
+        pairs = zip_longest(pattern.split("="), groups, fillvalue="")
+        return all(not wanted or _is_group(wanted, group) for wanted, group in pairs)
+    return any(_is_group(pattern, group) for group in (groups[:1] if pattern.isascii() else groups))
+
+
+def _is_group(pattern: str, group: str) -> bool:
+    whole = name_tail_strip(pattern)
+    return Glob(pattern).matches(group) or (whole != pattern and Glob(whole).matches(group))
+
+
+def name_tail_strip(pattern: str) -> str:
+    """The pattern of one group without last components that may be anything."""
+    while pattern.endswith("^*"):
+        pattern = pattern[:-2].rstrip("^")
+    return pattern
 
 
 def name_words(name: str) -> tuple[str, ...]:
