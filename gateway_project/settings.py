@@ -180,6 +180,8 @@ SPECTACULAR_SETTINGS = {
         "JobStateEnum": "gateway_project.core.models.JobState.choices",
         "SeverityEnum": "gateway_project.core.models.Severity.choices",
         "LaneStateEnum": "gateway_project.wiring.api.vaults.LANE_STATES",
+        "CommitLevelEnum": "network.models.CommitLevel.choices",
+        "ProcedureStepStateEnum": "network.models.StepState.choices",
     },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }

@@ -272,17 +272,21 @@ class RemoteAE(models.Model):
             raise ValidationError(faults)
 
     def rights(self) -> Rights:
-        """What its associations may do."""
+        """What its associations may do. Raises ConfigurationError (`condition-invalid`)."""
         return Rights(
             store=self.may_store,
             query=self.may_query,
             retrieve=self.may_retrieve,
             commit=self.may_commit,
-            visible=Visible(
-                sources=items_of(self.visible_sources),
-                modalities=items_of(self.visible_modalities),
-                conditions=conditions_parse(self.visible_conditions.splitlines()),
-            ),
+            visible=self.visible(),
+        )
+
+    def visible(self) -> Visible:
+        """Which studies it may see. Raises ConfigurationError (`condition-invalid`)."""
+        return Visible(
+            sources=items_of(self.visible_sources),
+            modalities=items_of(self.visible_modalities),
+            conditions=conditions_parse(self.visible_conditions.splitlines()),
         )
 
 

@@ -236,7 +236,7 @@ OPTIONS = (
     Option(
         key="QUERY.MAX_FILES",
         kind=Kind.INT,
-        default=1000,
+        default=5000,
         minimum=0,
         maximum=100000,
         help="Files read for one query at image level, for attributes that the index does not keep.",
@@ -321,6 +321,14 @@ OPTIONS = (
         help="How often it is looked whether what a commitment waits for has reached the vault.",
     ),
     Option(
+        key="COMMIT.KEEP_DAYS",
+        kind=Kind.INT,
+        default=90,
+        minimum=1,
+        maximum=3650,
+        help="How long a request for commitment is kept after its report was taken, or given up.",
+    ),
+    Option(
         key="POOL.IDLE_SECONDS",
         kind=Kind.FLOAT,
         default=5.0,
@@ -372,5 +380,13 @@ OPTIONS = (
         minimum=0.01,
         maximum=365,
         help="How long the objects of an ended procedure step are waited for; then it is not looked for them any more.",
+    ),
+    Option(
+        key="MPPS.KEEP_DAYS",
+        kind=Kind.INT,
+        default=90,
+        minimum=1,
+        maximum=3650,
+        help="How long its data sets and list of objects are kept after that; the step itself stays.",
     ),
 )

@@ -59,6 +59,9 @@ class Study(models.Model):
     study_id = models.CharField(max_length=64, blank=True)
     study_date = models.DateField(null=True, blank=True)
     study_time = models.TimeField(null=True, blank=True)
+    timezone_offset = models.CharField(
+        max_length=5, blank=True, help_text="Of date and time, as the instance says that told them: +0100."
+    )
     study_description = models.CharField(max_length=256, blank=True)
     referring_physician_name = models.CharField(max_length=324, blank=True)
     institution_name = models.CharField(max_length=256, blank=True)
@@ -120,6 +123,7 @@ class Series(models.Model):
     manufacturer = models.CharField(max_length=256, blank=True)
     series_date = models.DateField(null=True, blank=True)
     series_time = models.TimeField(null=True, blank=True)
+    timezone_offset = models.CharField(max_length=5, blank=True, help_text="Of date and time: +0100.")
     instance_count = models.PositiveIntegerField(default=0)
     size_bytes = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(default=now)

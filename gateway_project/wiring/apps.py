@@ -26,6 +26,7 @@ class WiringConfig(AppConfig):
         REGISTRY.add_periodic(
             Periodic(STEPS, "gateway_project.wiring.tasks.procedure_steps", lambda: option("SETTLING.SCAN_SECONDS"))
         )
+        REGISTRY.add_periodic(Periodic("exchanges", "gateway_project.wiring.tasks.exchanges_trim", lambda: 3600))
         REGISTRY.add_periodic(Periodic("disk", "gateway_project.wiring.tasks.disk_watch", lambda: 60))
         REGISTRY.add_periodic(Periodic("spool", "gateway_project.wiring.tasks.spool_watch", lambda: 300))
         REGISTRY.add_periodic(Periodic("ingress", "gateway_project.wiring.tasks.ingress_watch", lambda: 60))

@@ -5,6 +5,7 @@ from datetime import datetime
 from gateway_project.core.models import WebSession
 from gateway_project.wiring import pipeline
 from gateway_project.wiring.procedure_steps import steps_watch
+from network.services import retention
 from studies.services import arrivals, ingress, pictures, silence, watch
 from uploads.services import delivery
 
@@ -17,6 +18,12 @@ def settle(now: datetime) -> None:
 def procedure_steps(now: datetime) -> None:
     """Settles studies whose procedure steps are complete, and tells of objects that have not come."""
     steps_watch(now)
+
+
+def exchanges_trim(now: datetime) -> None:
+    """Forgets in detail what peers said about procedure steps and commitments that are long over."""
+    retention.steps_trim(now=now)
+    retention.commitments_trim(now=now)
 
 
 def disk_watch(now: datetime) -> None:

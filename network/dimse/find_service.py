@@ -1,5 +1,5 @@
 """C-FIND on the wire: the identifier is gathered, the answers are written many at a time, and C-CANCEL is looked for
-between two writes (PS3.4 C.4.1, PS3.7 9.1.2).
+between two batches (PS3.4 C.4.1, PS3.7 9.1.2).
 """
 
 import contextlib
@@ -97,7 +97,10 @@ class FindService:
             gathered: list[bytes] = []
             size = 0
             try:
-                for batch in answers:
+                for number, batch in enumerate(answers):
+                    if number and (end := self._ended(found.command.message_id)):
+                        self._wire.send(b"".join(gathered))
+                        return end
                     status = statuses.PENDING if batch.all_supported else statuses.PENDING_UNSUPPORTED
                     gathered.append(responses.pending(batch.identifiers, status))
                     size += len(gathered[-1])
@@ -105,8 +108,6 @@ class FindService:
                         self._wire.send(b"".join(gathered))
                         gathered.clear()
                         size = 0
-                        if end := self._ended(found.command.message_id):
-                            return end
             except QueryError:
                 self._wire.send(b"".join(gathered))
                 raise
@@ -137,10 +138,20 @@ class FindService:
         return {"association": self._association.association_id, "address": self._association.ticket.address}
 
 
+_FIND_AGREED: Final = frozenset({0, 1, 2, 5, 6})
+"""Bytes of PS3.4 table C.5-2: relational queries, combined date and time, fuzzy names, empty values, several values.
+Not the time zone (3), not enhanced multi-frame conversion (4).
+"""
+_RETRIEVE_AGREED: Final = frozenset({0})
+"""Bytes of table C.5-4: relational retrieval. Not enhanced multi-frame conversion (1)."""
+
+
 def extended_answer(sop_class_uid: str, asked: bytes) -> bytes | None:
-    """What we agree to of a peer's extended negotiation (PS3.4 C.5.1.1): relational queries, combined date and time,
-    fuzzy names; no time zone adjustment, no enhanced multi-frame conversion. None when it is not about queries.
-    """
-    if sop_class_uid not in MODELS and sop_class_uid not in FIND_MODEL:
+    """What we agree to of a peer's extended negotiation (PS3.4 C.5); None when it is not about queries."""
+    if sop_class_uid in MODELS:
+        agreed = _FIND_AGREED
+    elif sop_class_uid in FIND_MODEL:
+        agreed = _RETRIEVE_AGREED
+    else:
         return None
-    return bytes(byte & (at < 3) for at, byte in enumerate(asked[:16]))
+    return bytes(byte & (at in agreed) for at, byte in enumerate(asked[:16]))

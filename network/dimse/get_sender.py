@@ -9,7 +9,7 @@ from network.dimse.command import NO_DATA_SET, command_elements, command_short
 from network.dimse.guards import ProtocolViolationError
 from network.dimse.query.command import cancelled_id
 from network.dimse.retrieve.offers import chosen
-from network.dimse.retrieve.ports import StoredInstance
+from network.dimse.retrieve.ports import RetrieveRequest, StoredInstance
 from network.dimse.scu.fragments import data_pdus, fragment_bytes
 from network.dimse.scu.messages import C_STORE_RSP, COMMAND_FIELD, DATA_SET_TYPE, RESPONDED_TO, STATUS
 from network.dimse.scu.store import (
@@ -36,10 +36,10 @@ class GetSender:
     """Sends on one association; a C-CANCEL-RQ that comes meanwhile is remembered."""
 
     def __init__(
-        self, association: "ReceivingAssociation", wire: "PeerSocket", fast: "FastStore", message_id: int
+        self, association: "ReceivingAssociation", wire: "PeerSocket", fast: "FastStore", request: RetrieveRequest
     ) -> None:
         self._association, self._wire, self._fast = association, wire, fast
-        self._request_id = message_id
+        self._request_id, self._priority = request.message_id, request.priority
         self._message_id = 0
         self._limit = association.requestor.maximum_length or 0
         self._contexts: dict[str, dict[str, int]] = {}
@@ -75,7 +75,9 @@ class GetSender:
             except OSError:
                 return StoreAnswer(code="file-unreadable")
             self._message_id = self._message_id % 0xFFFF + 1
-            command = store_command(self._message_id, item.sop_class_uid, item.sop_instance_uid)
+            command = store_command(
+                self._message_id, item.sop_class_uid, item.sop_instance_uid, priority=self._priority
+            )
             buffers = data_pdus(command, context_id, self._limit, command=True)
             done = len(piece)
             while True:

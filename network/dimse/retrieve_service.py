@@ -97,6 +97,7 @@ class RetrieveService:
             message_id=found.command.message_id,
             destination=found.command.destination,
             relational=bool(agreed[0:1] == b"\1"),
+            priority=found.command.priority,
         )
 
     def _who(self) -> dict[str, object]:
@@ -161,8 +162,10 @@ class _Retrieval:
         address = self._plan.address
         if address is None:
             raise RuntimeError("a C-MOVE without a destination")
-        originator = MoveOriginator(self._request.peer.calling_ae_title, self._request.message_id)
-        self._tell()
+        request = self._request
+        originator = MoveOriginator(request.peer.calling_ae_title, request.message_id, request.priority)
+        if self._plan.items:
+            self._tell()
         for proposals, items in batches(self._plan.items):
             left = deque(items)
 
@@ -180,7 +183,7 @@ class _Retrieval:
     # -- C-GET
 
     def _get(self) -> str:
-        sender = GetSender(self._association, self._wire, self._fast, self._request.message_id)
+        sender = GetSender(self._association, self._wire, self._fast, self._request)
         return self._count(sender.store_each(self._plan.items)) or ("cancelled" if sender.is_cancelled else "")
 
     # -- both

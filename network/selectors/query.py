@@ -1,7 +1,7 @@
 """Questions of the query service, asked of the index: what matches, as values by tag, a page at a time."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,10 +10,17 @@ from django.db import OperationalError, connection
 from django.db.models import Exists, Model, OuterRef, Q
 
 from network.dimse import statuses
+from network.dimse.query.dataset import OPAQUE_VRS
 from network.dimse.query.errors import QueryError
 from network.dimse.query.matching import EmptyMatch, Match, RangeMatch, Value
 from network.dimse.query.matching import combined as moments
-from network.dimse.query.question import INSTANCE_AVAILABILITY, Key, Level, Question
+from network.dimse.query.question import (
+    INSTANCE_AVAILABILITY,
+    TIMEZONE_OFFSET_FROM_UTC,
+    Key,
+    Level,
+    Question,
+)
 from network.dimse.rights import Visible
 from network.selectors.query_extras import WHO, Extras, availability, patient_of
 from network.selectors.query_fields import (
@@ -77,6 +84,8 @@ class _Plan:
     judged: list[tuple[int, Match]] = field(default_factory=list)
     file_keys: list[Key] = field(default_factory=list)
     unsupported: bool = False
+    left_out: set[int] = field(default_factory=set)
+    """Tags of keys that this level does not have."""
 
     def at(self, column: str) -> int:
         """Where this column stands in a row; it is asked for from now on."""
@@ -105,6 +114,11 @@ class IndexQuery:
     def all_supported(self) -> bool:
         """Whether every key of the question counts here, as it is asked (else FF01, PS3.4 table C.4-1)."""
         return not self._plan.unsupported
+
+    @property
+    def left_out(self) -> Container[int]:
+        """Tags of the keys that this level does not have: no answer says them."""
+        return self._plan.left_out
 
     def pages(self) -> Iterator[list[dict[int, Value]]]:
         """The values by tag of every match, at most `Limits.answers`, in no order. All rows are read before the first
@@ -150,22 +164,36 @@ class IndexQuery:
             plan.values.append((key.tag, plan.at(path + known.column)))
             if key.match is not None and matched:
                 self._plan_match(plan, key.tag, key.match)
-        elif key.tag == SOP_CLASSES and self._level >= Level.STUDY:
-            if key.match is not None:
-                condition, _exact = narrow("sop_class_uid", key.match)
-                found = Instance.objects.filter(condition, study_id=self._outer_study(), current=True)
-                plan.where.append(Exists(found))
-        elif key.tag == INSTANCE_AVAILABILITY and self._level >= Level.STUDY:
-            pass  # wanted, never matched
-        elif key.tag in PATIENT_COUNTS and self._level <= Level.STUDY:
+        elif not self._plan_told(plan, key):
+            self._plan_file(plan, key)
+
+    def _plan_told(self, plan: _Plan, key: Key) -> bool:
+        """Whether it is one of those that no column holds alone."""
+        if key.tag == TIMEZONE_OFFSET_FROM_UTC:
+            if self._level in (Level.STUDY, Level.SERIES):
+                plan.values.append((key.tag, plan.at("timezone_offset")))
+            return self._level is not Level.IMAGE  # which has its own; a patient has no times
+        if key.tag in PATIENT_COUNTS and self._level <= Level.STUDY:
             plan.unsupported |= key.match is not None
-        elif self._level is Level.IMAGE:
-            if not plan.file_keys:
-                for column in FILE_COLUMNS:
-                    plan.at(column)
-            plan.file_keys.append(key)
-        else:
+            return True
+        if key.tag == SOP_CLASSES and self._level >= Level.STUDY:
+            if key.match is not None:
+                condition, exact = narrow("sop_class_uid", key.match)
+                found = Instance.objects.filter(condition, study_id=self._outer_study(), current=True)
+                plan.where.append(Exists(found) if exact else NOTHING)  # no study is without a class
+            return True
+        return key.tag == INSTANCE_AVAILABILITY and self._level >= Level.STUDY
+
+    def _plan_file(self, plan: _Plan, key: Key) -> None:
+        """Read from the instance; at other levels nobody can tell it."""
+        if self._level is not Level.IMAGE or key.vr in OPAQUE_VRS:
             plan.unsupported = True
+            plan.left_out.add(key.tag)
+            return
+        if not plan.file_keys:
+            for column in FILE_COLUMNS:
+                plan.at(column)
+        plan.file_keys.append(key)
 
     def _plan_match(self, plan: _Plan, number: int, match: Match) -> None:
         known = FIELDS[number]
@@ -203,7 +231,9 @@ class IndexQuery:
         for date, clock in PAIRS:
             first, second = self._question.match_of(date), self._question.match_of(clock)
             known = FIELDS[date]
-            if isinstance(first, RangeMatch) and isinstance(second, RangeMatch) and known.level in _PATHS[self._level]:
+            if not isinstance(first, RangeMatch) or not isinstance(second, RangeMatch):
+                continue
+            if known.level in _PATHS[self._level] and first.has_form_of(second):
                 path = _PATHS[self._level][known.level]
                 plan.where.append(combined(path + known.column, path + FIELDS[clock].column, moments(first, second)))
                 done |= {date, clock}

@@ -23,6 +23,7 @@ from network.dimse.query.matching import (
     RangeMatch,
     TextMatch,
     UidMatch,
+    name_tail_strip,
 )
 from network.dimse.query.question import Level
 
@@ -204,7 +205,8 @@ def _name(column: str, match: NameMatch) -> Q:
     """A person name in a column that holds it as it came."""
     found = Q(**{f"{column}__beyond_ascii": True})
     for glob in match.globs:
-        found |= Q(**{f"{column}__like_any_case": f"%{_like(glob.pattern).replace('^', '%^%')}%"})
+        pieces = "%".join(_like(piece) for piece in _name_pieces(glob.pattern)).replace("^", "%^%")
+        found |= Q(**{f"{column}__like_any_case": f"%{pieces}%"})
     return found | _words(column, match)
 
 
@@ -212,12 +214,18 @@ def _folded_name(column: str, match: NameMatch) -> Q:
     """A person name in a column that holds it trimmed and folded, over an index where the pattern has a beginning."""
     found = Q()
     for glob in match.globs:
-        pattern = Glob(text_fold(glob.pattern))
-        if pattern.pattern.isascii():
-            found |= Q(**{f"{column}__like_any_case": f"{_like(pattern.pattern)}%"}) & _prefix(column, pattern)
+        pieces = _name_pieces(text_fold(glob.pattern))
+        like = "%".join(map(_like, pieces)) + "%"
+        if glob.pattern.isascii() and "=" not in glob.pattern:
+            found |= Q(**{f"{column}__like_any_case": like}) & _prefix(column, Glob(pieces[0]))
         else:
-            found |= Q(**{f"{column}__like_any_case": f"%{_like(pattern.pattern)}%"})
+            found |= Q(**{f"{column}__like_any_case": f"%{like}"})
     return found | _words(column, match)
+
+
+def _name_pieces(pattern: str) -> list[str]:
+    """What a name that the pattern matches has for certain, in this order: of each group what is not left open."""
+    return [name_tail_strip(group) for group in pattern.split("=")]
 
 
 def _words(column: str, match: NameMatch) -> Q:

@@ -7,9 +7,9 @@ from typing import Any, BinaryIO, Final
 
 from network.dimse import statuses
 from network.dimse.query.answer import value_of
-from network.dimse.query.dataset import Elements, elements_read
+from network.dimse.query.dataset import Element, Elements, elements_read
 from network.dimse.query.errors import QueryError
-from network.dimse.query.matching import Value
+from network.dimse.query.matching import SequenceMatch, Value
 from network.dimse.query.question import Key
 from network.dimse.query.text import SPECIFIC_CHARACTER_SET, codecs_of
 from studies.dicom.errors import DicomError
@@ -49,11 +49,13 @@ class FileAttributes:
         codecs = codecs_of(_declared(elements))
         for key in self._keys:
             element = elements.get(key.tag)
-            usable = element is not None and len(element.value) <= _VALUE_BYTES
-            value = value_of(element, key.vr, codecs) if element is not None and usable else None
-            if key.match is not None and not key.match.matches(value):
-                return False
-            values[key.tag] = value
+            if element is not None and len(element.value) > _VALUE_BYTES:
+                element = None
+            if key.match is not None:
+                compared = value_of(element, key.vr, codecs) if element is not None else None
+                if not key.match.matches(compared):
+                    return False
+            values[key.tag] = _told(element, key, codecs) if element is not None else None
         return True
 
     def _elements(self, name: str) -> Elements:
@@ -65,6 +67,16 @@ class FileAttributes:
         except (DicomError, QueryError, OSError) as error:
             logger.warning("instance not read for a query", extra={"error": type(error).__name__})
             return {}
+
+
+def _told(element: Element, key: Key, codecs: tuple[str, ...]) -> Value:
+    """The value as the answer says it: as it is written; of a sequence the items that match (PS3.4 C.2.2.2.6)."""
+    told = value_of(element, key.vr, codecs, typed=False)
+    if not isinstance(key.match, SequenceMatch) or not isinstance(told, tuple):
+        return told
+    compared = value_of(element, key.vr, codecs)
+    pairs = zip(told, compared, strict=True) if isinstance(compared, tuple) else ()
+    return tuple(one for one, other in pairs if key.match.item_matches(other))  # type: ignore[return-value]
 
 
 def _beginning(stream: BinaryIO) -> Elements:

@@ -1,5 +1,6 @@
 """What a retrieval names, asked of the index: the current instances that a peer may have, in their order."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -7,8 +8,8 @@ from django.db.models import Q
 
 from network.dimse import statuses
 from network.dimse.query.errors import QueryError, mismatch
-from network.dimse.query.matching import Match
-from network.dimse.query.question import UNIQUE_KEYS, Level, Question
+from network.dimse.query.matching import Match, UidMatch
+from network.dimse.query.question import UNIQUE_KEYS, Level, Question, is_single
 from network.dimse.rights import Visible
 from network.selectors.query_fields import narrow
 from network.selectors.query_visible import visible_columns, visible_judge, visible_narrow
@@ -49,6 +50,8 @@ def instances_named(question: Question, *, visible: Visible, limit: int) -> list
             if level is question.level:
                 raise mismatch("the unique key of the level is empty")
             continue
+        if level is question.level and not _names(match):
+            raise mismatch("the unique key of the level must be one value, or UIDs")
         condition, exact = narrow(column, match)
         where.append(condition)
         if not exact:
@@ -56,17 +59,35 @@ def instances_named(question: Question, *, visible: Visible, limit: int) -> list
     columns = [column for column, _match in judged]
     seen = [f"study__{name}" for name in visible_columns(visible)]
     rows = Instance.objects.filter(*where).order_by("study_id", "series_id", "instance_number", "pk")
-    found = []
+    found: list[Found] = []
     judge = visible_judge(visible)
-    for row in rows.values(*_FACTS, *columns, *seen)[: limit + 1].iterator(chunk_size=2000):
+    for row in rows.values(*_FACTS, *columns, *seen).iterator(chunk_size=2000):
         study = {name: row[f"study__{name}"] for name in visible_columns(visible)}
         if all(match.matches(row[column]) for column, match in judged) and (judge is None or judge(study)):
+            if len(found) == limit:  # counted here: what the peer may not see is no part of what it asks for
+                raise _too_many(limit)
             facts = {name: row[name] for name in _FACTS if name != "file_deleted_at"}
             found.append(Found(**facts, is_here=row["file_deleted_at"] is None))
-    if len(found) > limit:
-        raise QueryError(
-            f"over {limit} instances: retrieve less at once",
-            code="retrieve-too-many",
-            status=statuses.UNABLE_TO_COUNT,
-        )
     return found
+
+
+def instances_visible(instance_ids: Collection[int], *, visible: Visible) -> set[int]:
+    """Those of these instances whose study a peer that sees so much may see. One query."""
+    columns, judge = visible_columns(visible), visible_judge(visible)
+    rows = Instance.objects.filter(*visible_narrow(visible, "study__"), pk__in=instance_ids).order_by()
+    found = set()
+    for row in rows.values("pk", *(f"study__{name}" for name in columns)):
+        if judge is None or judge({name: row[f"study__{name}"] for name in columns}):
+            found.add(row["pk"])
+    return found
+
+
+def _names(match: Match) -> bool:
+    """Whether the key names its entities: UIDs, or the one ID of a patient, not a pattern (PS3.4 C.4.2.2.1)."""
+    return isinstance(match, UidMatch) or is_single(match)
+
+
+def _too_many(limit: int) -> QueryError:
+    return QueryError(
+        f"over {limit} instances: retrieve less at once", code="retrieve-too-many", status=statuses.UNABLE_TO_COUNT
+    )

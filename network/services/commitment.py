@@ -4,7 +4,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -20,10 +20,12 @@ from gateway_project.core.services.bell import ring
 from gateway_project.core.services.jobs import job_subject
 from network.dimse import statuses
 from network.dimse.commitment import Reference, event_data
+from network.dimse.errors import ConfigurationError
 from network.dimse.normalized.ports import Event, NormalizedRequest
 from network.models import CommitLevel, CommitmentRequest, RemoteAE
 from network.ports import RECEIPTS
 from network.queue import COMMITMENT
+from network.selectors.retrieve import instances_visible
 from network.services.associations import ae_title_shown
 from studies.dicom.errors import DicomError
 from studies.dicom.spool import Store
@@ -115,6 +117,8 @@ def _asked_again(calling: str, transaction_uid: str, pairs: list[list[str]], *, 
 def commitment_judge(row: CommitmentRequest, *, now: datetime) -> bool:
     """Whether every reference is committed is decided, once; False while some may still become so before the deadline.
 
+    What the peer has neither sent nor may see is not here for it.
+
     An instance is committed at level *local* when its file is there and, read now, has the hash that it came with; at
     level *vault* when besides every required vault has given its receipt, for which the receipt suffices once the file
     is deleted here.
@@ -135,6 +139,18 @@ def commitment_judge(row: CommitmentRequest, *, now: datetime) -> bool:
     return True
 
 
+def _unseen(row: CommitmentRequest, found: Collection[Instance]) -> set[int]:
+    """Those of these instances that the peer has not sent and may not see: for it they are not here."""
+    foreign = {one.pk for one in found if one.source_ae_title != row.calling_ae_title}
+    try:
+        visible = row.remote.visible()
+    except ConfigurationError:
+        return foreign  # as in queries: who has conditions that cannot be read sees nothing
+    if visible.is_everything:
+        return set()
+    return foreign - instances_visible(foreign, visible=visible)
+
+
 def _verdict(row: CommitmentRequest) -> _Verdict:
     failures: dict[str, int] = {}
     waits = False
@@ -145,6 +161,8 @@ def _verdict(row: CommitmentRequest) -> _Verdict:
         found: dict[str, Instance] = {}
         for instance in Instance.objects.filter(sop_instance_uid__in=wanted, current=True).order_by("pk"):
             found[instance.sop_instance_uid] = instance
+        unseen = _unseen(row, found.values())
+        found = {uid: one for uid, one in found.items() if one.pk not in unseen}
         sealed = RECEIPTS.get().instances_in_vaults([instance.pk for instance in found.values()])
         for uid, sop_class in wanted.items():
             reason, may_come = _reason(store, found.get(uid), sop_class, row.level, sealed, damaged)

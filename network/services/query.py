@@ -101,7 +101,12 @@ def _answers(request: FindRequest, question: Question) -> Iterator[FindBatch]:
         answers=option("QUERY.MAX_ANSWERS"), seconds=option("QUERY.SECONDS"), files=option("QUERY.MAX_FILES")
     )
     query = IndexQuery(question, visible=request.peer.rights.visible, limits=limits)
-    encoder = AnswerEncoder(question, explicit=request.explicit, retrieve_ae_title=request.peer.called_ae_title)
+    encoder = AnswerEncoder(
+        question,
+        explicit=request.explicit,
+        retrieve_ae_title=request.peer.called_ae_title,
+        left_out=query.left_out,
+    )
     for page in query.pages():
         yield FindBatch([encoder.encode(values) for values in page], query.all_supported)
 
@@ -124,21 +129,25 @@ class Places:
         Raises QueryError `query-busy`.
         """
         with self._changed:
-            if self._taken[ae_title] >= option(self._per_peer):
-                raise _busy("too many requests of this AE at once")
+            self._refuse_over(ae_title)
             free = not self._in_all or self._changed.wait_for(
                 lambda: self._taken.total() < option(self._in_all), option("QUERY.SECONDS")
             )
             if not free:
                 raise _busy("too many requests at once")
+            self._refuse_over(ae_title)  # others of it may have waited too
             self._taken[ae_title] += 1
+
+    def _refuse_over(self, ae_title: str) -> None:
+        if self._taken[ae_title] >= option(self._per_peer):
+            raise _busy("too many requests of this AE at once")
 
     def give_back(self, ae_title: str) -> None:
         with self._changed:
             self._taken[ae_title] -= 1
             if not self._taken[ae_title]:
                 del self._taken[ae_title]
-            self._changed.notify()
+            self._changed.notify_all()
 
     @contextmanager
     def taken(self, ae_title: str) -> Iterator[None]:

@@ -134,15 +134,16 @@ class RetrievalService:
             identifier,
         )
         found = instances_named(question, visible=request.peer.rights.visible, limit=option("RETRIEVE.MAX_INSTANCES"))
-        self._places.take(request.peer.calling_ae_title)
         store = Store(store_root())
-        return RetrievePlan(
+        plan = RetrievePlan(
             items=[_stored(store, one) for one in found if one.is_here],
             missing=[one.sop_instance_uid for one in found if not one.is_here],
             address=address,
             timeouts=peer_timeouts(),
             pool=self._keeper.pool(),
         )
+        self._places.take(request.peer.calling_ae_title)  # last: only `ended` gives it back
+        return plan
 
     def ended(self, request: RetrieveRequest, plan: RetrievePlan, done: SubOperations, *, code: str) -> None:
         """Recorded in the trail, and told in a line."""

@@ -1,5 +1,6 @@
 """What the index says of an object: columns of study, series and instance, from a header that is not to be trusted."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,10 +24,19 @@ STUDY_TEXTS = {
 }
 
 
+_OFFSET = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]", re.ASCII)
+
 STUDY_DATES = {"study_date": tags.STUDY_DATE, "patient_birth_date": tags.PATIENT_BIRTH_DATE}
 
 
-STUDY_TAGS = (tags.SPECIFIC_CHARACTER_SET, tags.MODALITY, tags.STUDY_TIME, *STUDY_TEXTS.values(), *STUDY_DATES.values())
+STUDY_TAGS = (
+    tags.SPECIFIC_CHARACTER_SET,
+    tags.MODALITY,
+    tags.STUDY_TIME,
+    tags.TIMEZONE_OFFSET_FROM_UTC,
+    *STUDY_TEXTS.values(),
+    *STUDY_DATES.values(),
+)
 
 
 def study_describe(study: Study, headers: Iterable[Header]) -> None:
@@ -56,6 +66,8 @@ def _describe(study: Study, header: Header) -> None:
             setattr(study, name, header.date(tag))
     if study.study_time is None:
         study.study_time = header.time(tags.STUDY_TIME)
+        if study.study_time is not None:  # the offset is that of this time, and no other instance's
+            study.timezone_offset = timezone_offset(header)
     _modality_add(study, header.text(tags.MODALITY))
 
 
@@ -64,6 +76,12 @@ def _modality_add(study: Study, modality: str) -> None:
     together = "\\".join([*known, modality])
     if modality and modality not in known and len(together) <= _limit(Study, "modalities"):
         study.modalities = together
+
+
+def timezone_offset(header: Header) -> str:
+    """Timezone Offset From UTC as PS3.3 C.12.1.1.8 writes it; empty for all else."""
+    text = header.text(tags.TIMEZONE_OFFSET_FROM_UTC)
+    return text if _OFFSET.fullmatch(text) else ""
 
 
 def series_attributes(header: Header) -> dict[str, Any]:
@@ -77,6 +95,7 @@ def series_attributes(header: Header) -> dict[str, Any]:
         "manufacturer": header.text(tags.MANUFACTURER),
         "series_date": header.date(tags.SERIES_DATE),
         "series_time": header.time(tags.SERIES_TIME),
+        "timezone_offset": timezone_offset(header),
     }
     return _fit(Series, attributes)
 

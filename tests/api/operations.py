@@ -32,6 +32,7 @@ EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("post", "peers/create"): ("administrator",),
     ("post", "peers/test"): ("administrator",),
     ("get", "peers/{peer}"): SEEING,
+    ("get", "peers/{peer}/commitments"): SEEING,
     ("post", "peers/{peer}/change"): ("administrator",),
     ("post", "peers/{peer}/delete"): ("administrator",),
     ("post", "peers/{peer}/echo"): ACTING,

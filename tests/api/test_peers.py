@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.core.cache import cache
+from django.utils.timezone import now
 
 from gateway_project.core.models import AuditEvent
 from network.dimse.scu.pool import PeerAddress, PoolState
@@ -11,7 +12,7 @@ from network.dimse.scu.pool_file import PoolFile
 from network.models import CommitmentRequest, RemoteAE
 from network.selectors.pools import pools_directory
 from tests.api.programs import post, problem_of
-from tests.network.scu_peers import archive_running
+from tests.network.scu_peers import CT, archive_running
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +78,26 @@ def test_removal_is_refused_while_something_refers(as_role) -> None:
     )  # fmt: skip
     problem_of(post(as_role("administrator"), f"/api/peers/{row.pk}/delete"), 409, "peer-in-use")
     assert RemoteAE.objects.exists()
+
+
+def test_commitments_say_what_was_decided_and_reported(as_role) -> None:
+    remote, client = RemoteAE.objects.create(ae_title="CT_1"), as_role("viewer")
+    other = RemoteAE.objects.create(ae_title="CT_2")
+    for number, (row, failures) in enumerate([(remote, None), (remote, [["1.2.3", 0x0112]]), (other, [])]):
+        CommitmentRequest.objects.create(
+            queue="commitment", remote=row, calling_ae_title=row.ae_title, transaction_uid=f"1.2.{number}",
+            level="local", deadline_at=now(), references=[[CT, "1.2.3"], [CT, "1.2.4"]], instance_count=2,
+            failures=failures,
+        )  # fmt: skip
+    answer = client.get(f"/api/peers/{remote.pk}/commitments").json()["commitments"]
+    assert [(one["transactionUid"], one["failedCount"], one["instanceCount"]) for one in answer] == [
+        ("1.2.1", 1, 2),
+        ("1.2.0", None, 2),
+    ]
+    assert "references" not in answer[0]
+    assert len(client.get(f"/api/peers/{remote.pk}/commitments?limit=1").json()["commitments"]) == 1
+    problem_of(client.get(f"/api/peers/{remote.pk}/commitments?limit=0"), 400, "invalid")
+    problem_of(client.get(f"/api/peers/{other.pk + 1}/commitments"), 404, "not-found")
 
 
 def test_trial_and_echo(as_role) -> None:

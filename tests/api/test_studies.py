@@ -7,6 +7,7 @@ from django.utils.timezone import now
 
 from gateway_project.core.models import AuditEvent, JobState
 from gateway_project.wiring.api.pages import cursor_make
+from network.models import ProcedureStep, ProcedureStepStudy
 from studies.models import Instance, Study
 from tests.api.programs import post, problem_of
 from tests.web.factories import attempt_make, revision_make, series_make, study_make, upload_make, uploaded_study_make
@@ -181,7 +182,7 @@ def test_detail_is_bounded_and_its_queries_do_not_grow(as_role, vault, django_as
     for _ in range(60):
         attempt_make(job, "failed")
     client, address = as_role("integration"), f"/api/studies/{study.study_instance_uid}"
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         body = client.get(address).json()
     assert (len(body["instances"]), len(body["attempts"])) == (50, 50)
     assert body["study"]["instanceCount"] == 60
@@ -193,6 +194,24 @@ def test_detail_is_bounded_and_its_queries_do_not_grow(as_role, vault, django_as
     assert (len(body["instances"]), len(body["attempts"])) == (60, 1)
     for query in ("maxInstances=0", "maxInstances=501", "maxAttempts=0", "maxAttempts=201"):
         problem_of(client.get(f"{address}?{query}"), 400, "invalid")
+
+
+def test_detail_tells_the_procedure_steps_of_the_study_and_no_others(as_role) -> None:
+    study = study_make()
+    for uid, named in (("1.2.1", study.study_instance_uid), ("1.2.2", "1.2.99")):
+        step = ProcedureStep.objects.create(
+            sop_instance_uid=uid, calling_ae_title="CT_1", started_at=now(), state="completed", instance_count=3,
+            patient_name="Marked^Patient",
+        )  # fmt: skip
+        ProcedureStepStudy.objects.create(step=step, study_instance_uid=named)
+    [told] = as_role("viewer").get(f"/api/studies/{study.study_instance_uid}").json()["procedureSteps"]
+    assert (told["sopInstanceUid"], told["state"], told["instanceCount"], told["hereCount"]) == (
+        "1.2.1",
+        "completed",
+        3,
+        0,
+    )
+    assert "patientName" not in told
 
 
 def test_attempts_have_bounds_of_their_own(as_role, vault) -> None:

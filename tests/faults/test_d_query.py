@@ -14,7 +14,6 @@ pytestmark = [pytest.mark.timeout(120)]
 STUDY = ("CS", "STUDY")
 SEQUENCE = struct.pack("<HH2sHL", 0x40, 0x275, b"SQ", 0, 0xFFFFFFFF)
 ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
-DIFFUSION = struct.pack("<HH2sHd", 0x18, 0x9087, b"FD", 8, 1.0)
 CASES = {
     "noise": (b"\xff" * 100, 0xC000),
     "nothing": (b"", 0xA900),
@@ -32,7 +31,7 @@ CASES = {
     "300 kB": (struct.pack("<HH2sHL", 8, 0x60, b"OB", 0, 300_000) + b"x" * 300_000, 0xC000),
     "a length beyond the end": (struct.pack("<HH2sH", 8, 0x52, b"CS", 60_000) + b"STUDY ", 0xC000),
     "a key that cannot be one": (
-        identifier({0x00080052: STUDY}) + struct.pack("<HH2sHd", 0x18, 0x9087, b"FD", 8, 1.0),
+        identifier({0x00080052: STUDY}) + struct.pack("<HH2sHL", 0x28, 0x2000, b"OB", 0, 8) + b"\1" * 8,
         0xC000,
     ),
 }

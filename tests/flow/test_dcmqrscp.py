@@ -8,6 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from network.dimse import scu
+from network.dimse.scu.get_contexts import FINDING, get_proposals, sop_classes_ask
 from network.dimse.scu.query import find
 from network.dimse.scu.retrieve import get, move
 from tests.dicom_samples import dataset_of, study_files, uid_of
@@ -71,14 +72,16 @@ def test_stored_found_got_and_moved(archive: Peer, ours: LocalReceiver, tmp_path
     assert scu.echo(**archive.address) >= 0
     assert scu.send_instances(files, **archive.address).stored == len(files)
     first = dcmread(files[0])
-    classes = sorted({str(dcmread(path).SOPClassUID) for path in files})
+    study = str(first.StudyInstanceUID)
+    with scu.association([FINDING], **archive.address) as opened:
+        told = sop_classes_ask(opened, study)
+    assert told == [], "it does not tell classes, at no level: the common ones are proposed"
     proposals = [
         scu.Proposal(FIND, (IMPLICIT,)),
         scu.Proposal(GET, (IMPLICIT,)),
         scu.Proposal(MOVE, (IMPLICIT,)),
-        *(scu.Proposal(uid, (EXPLICIT,), as_scp=True) for uid in classes),
+        *get_proposals(told, syntaxes=(EXPLICIT,))[1:],
     ]
-    study = str(first.StudyInstanceUID)
     kept = Archive()
     with scu.association(proposals, **archive.address) as opened:
         question = identifier(PatientID=str(first.PatientID), StudyInstanceUID="", PatientName="")

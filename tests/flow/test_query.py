@@ -120,6 +120,23 @@ def test_pynetdicom_relational_and_fuzzy_are_negotiated(filled: Gateway) -> None
     assert [status.Status for status in responses] == [0xFF00] * 3 + [0]
 
 
+@pytest.mark.parametrize(
+    ("sop_class", "wanted", "agreed"),
+    [
+        (STUDY_ROOT, b"\1\1\1\1\1\1\1", b"\1\1\1\0\0\1\1"),
+        (STUDY_ROOT, b"\0", b"\0"),
+        ("1.2.840.10008.5.1.4.1.2.2.2", b"\1\1", b"\1\0"),
+        ("1.2.840.10008.5.1.4.1.2.2.3", b"\1\1", b"\1\0"),
+    ],
+)
+def test_what_is_agreed_to_is_what_is_done(filled: Gateway, sop_class: str, wanted: bytes, agreed: bytes) -> None:
+    """PS3.4 tables C.5-2 and C.5-4: no time zones, no conversion of multi-frame images."""
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid, item.service_class_application_information = sop_class, wanted
+    with association(filled, contexts=[sop_class], items=[item]) as opened:
+        assert opened.acceptor.sop_class_extended == {sop_class: agreed}
+
+
 @pytest.mark.dcmtk
 def test_unsupported_key_is_ff01(filled: Gateway) -> None:
     responses = asked(filled, question("STUDY", PatientID="", Modality="CT"))

@@ -13,7 +13,7 @@ from network.dimse.query.ports import EXPLICIT_LITTLE, IMPLICIT_LITTLE, FindRequ
 from network.dimse.query.question import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from network.dimse.rights import Visible, conditions_parse
 from network.selectors.query import deadline
-from studies.models import Instance, Study, StudyState
+from studies.models import Instance, Series, Study, StudyState
 from tests.network.identifiers import encoded, question
 from tests.network.query_house import CT_CLASS, MR_CLASS, PEER, House, add_instance, add_series, add_study, peer_with
 
@@ -77,6 +77,23 @@ def test_series_and_instance_say_theirs_and_those_above() -> None:
     )  # fmt: skip
     assert (answer.SOPInstanceUID, answer.SOPClassUID, answer.NumberOfFrames) == ("1.2.1.2.2", CT_CLASS, 12)
     assert (answer.Rows, answer.Columns, answer.InstanceAvailability) == (512, 256, "ONLINE")
+
+
+def test_time_zone_is_that_of_the_times_and_is_never_empty() -> None:
+    """PS3.4 C.4.1.1.3.2: the value in the question says how to read it, and matches nothing."""
+    study = add_study(1, timezone_offset="+0100")
+    Series.objects.update(timezone_offset="-0330")
+    add_series(study, 2)
+    house, keys = House(), {"StudyInstanceUID": "1.2.1", "TimezoneOffsetFromUTC": "+0900"}
+    assert one(house, **keys).TimezoneOffsetFromUTC == "+0100"
+    answers = house.ask(question("SERIES", SeriesInstanceUID="", **keys))
+    told = {answer.SeriesInstanceUID: answer.get("TimezoneOffsetFromUTC") for answer in answers}
+    assert told == {"1.2.1.1": "-0330", "1.2.1.2": None}
+    assert house.supported
+    asked = question("PATIENT", PatientID="", TimezoneOffsetFromUTC="")
+    (answer,) = house.ask(asked, sop_class_uid=PATIENT_ROOT_FIND)
+    assert "TimezoneOffsetFromUTC" not in answer
+    assert house.supported
 
 
 def test_deleted_files_are_offline_at_every_level() -> None:

@@ -57,6 +57,14 @@ CASES: list[tuple[str, dict[str, Any], set[int]]] = [
     ("name, phonetic group", {"PatientName": "やまだ^たろう", "SpecificCharacterSet": "ISO_IR 192"}, {4}),
     ("name, alphabetic group of three", {"PatientName": "yamada^tarou"}, {4}),
     ("name, all groups", {"PatientName": JAPANESE, "SpecificCharacterSet": "ISO_IR 192"}, {4}),
+    ("name, two groups of three", {"PatientName": "Yamada^*=山田*", "SpecificCharacterSet": "ISO_IR 192"}, {4}),
+    ("name, phonetic group alone", {"PatientName": "==やまだ*", "SpecificCharacterSet": "ISO_IR 192"}, {4}),
+    (
+        "name, ideographic group of another",
+        {"PatientName": "Yamada*=田中*", "SpecificCharacterSet": "ISO_IR 192"},
+        set(),
+    ),
+    ("name, any given name or none", {"ReferringPhysicianName": "roe^mu*^*"}, {5}),
     ("name, in the question's character set", {"PatientName": "Müller*", "SpecificCharacterSet": "ISO_IR 100"}, {3}),
     ("name in a column without an index", {"ReferringPhysicianName": "roe^muller"}, {5}),
     # wildcards (C.2.2.2.4)
@@ -126,6 +134,23 @@ def test_combined_date_and_time_are_moments_when_it_was_agreed(house: House) -> 
 
 
 @pytest.mark.parametrize(
+    ("date", "time", "numbers"),
+    [
+        ("20200101-20200104", "1002", [2]),  # else from the first at 10:02 to the fourth at 10:02
+        ("-20200104", "1002-1003", [2]),
+        ("20200101-", "-1002", [1, 2]),
+        ("20200102", "1002-1003", [2]),
+        ("-20200104", "-1002", [1, 2, 6]),
+        ("20200102-", "1030-", [4, 5, 7]),
+    ],
+)
+def test_only_ranges_of_the_same_form_are_moments(house: House, date: str, time: str, numbers: list[int]) -> None:
+    """PS3.4 C.2.2.2.5.4; all others are each by itself."""
+    found = house.values("StudyInstanceUID", combined=True, StudyDate=date, StudyTime=time)
+    assert found == [f"1.2.{number}" for number in numbers]
+
+
+@pytest.mark.parametrize(
     ("name", "numbers"),
     [
         ("jane doe", ["1.2.1"]),
@@ -188,7 +213,7 @@ def test_patient_root_has_four_levels(house: House) -> None:
 
 def test_key_of_a_lower_level_does_not_count_and_says_so(house: House) -> None:
     answers = house.ask(question("STUDY", Modality="MR", PatientID="4711"))
-    assert [answer.Modality for answer in answers] == [""]
+    assert [("Modality" in answer, answer.PatientID) for answer in answers] == [(False, "4711")]  # PS3.4 C.2.2.1.3
     assert not house.supported
 
 
@@ -218,5 +243,19 @@ def test_sequence_key_that_no_level_has_is_told(house: House) -> None:
     item.AccessionNumber = "A1"
     asked.RequestAttributesSequence = [item]
     (answer,) = house.ask(asked)
-    assert len(answer.RequestAttributesSequence) == 0
+    assert "RequestAttributesSequence" not in answer
     assert not house.supported
+
+
+def test_answers_name_the_levels_above_whether_asked_or_not(house: House) -> None:
+    """PS3.4 C.4.1.3.1.1: with them a relational answer can be retrieved."""
+    (answer,) = house.ask(question("IMAGE", SOPInstanceUID="", Modality="SR"), relational=True)
+    assert (answer.StudyInstanceUID, answer.SeriesInstanceUID) == ("1.2.7", "1.2.7.2")
+    assert "PatientID" not in answer
+    root = {"sop_class_uid": PATIENT_ROOT_FIND, "relational": True}
+    (answer,) = house.ask(question("STUDY", StudyInstanceUID="1.2.1"), **root)
+    assert answer.PatientID == "4711"
+
+
+def test_empty_value_of_what_every_study_has_matches_none(house: House) -> None:
+    assert house.values("StudyInstanceUID", SOPClassesInStudy='""') == []

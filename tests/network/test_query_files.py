@@ -80,9 +80,96 @@ def test_sequence_is_matched_by_one_of_its_items_and_answered_with_what_was_aske
     (answer,) = House().ask(asked)
     assert answer.SOPInstanceUID == "1.2.1.1.1"
     items = [(item.AccessionNumber, item.ScheduledProcedureStepID) for item in answer.RequestAttributesSequence]
-    assert items == [("A1", "S1"), ("A2", "S2")]
+    assert items == [("A2", "S2")], "the items that match (PS3.4 C.2.2.2.6)"
     (answer,) = House().ask(question("IMAGE", RequestAttributesSequence=[requested("A1", "S2")], **KEYS))
     assert answer.SOPInstanceUID == "1.2.1.1.2"
+
+
+def test_sequence_without_keys_is_answered_whole(root: Path) -> None:
+    add_study(1)
+    inner = requested("A1", "S1")
+    inner.ScheduledProtocolCodeSequence = [code("T-D1100"), code("T-D1200")]
+    keep(root, 1, RequestAttributesSequence=[inner, requested("A2", None)])
+    for wanted in ([], [Dataset()]):
+        (answer,) = House().ask(question("IMAGE", RequestAttributesSequence=wanted, **KEYS))
+        first, second = answer.RequestAttributesSequence
+        assert (first.AccessionNumber, first.ScheduledProcedureStepID, second.AccessionNumber) == ("A1", "S1", "A2")
+        assert [one.CodeValue for one in first.ScheduledProtocolCodeSequence] == ["T-D1100", "T-D1200"]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_binary_numbers_come_back_and_match(root: Path, syntax: str) -> None:
+    add_study(1, instances=2)
+    values = {
+        "AcquisitionDuration": 1.5,  # FD
+        "ExaminedBodyThickness": 2.25,  # FL
+        "PixelBandwidth": "7.5",
+        "FrameIncrementPointer": 0x00181063,  # AT
+        "BitsStored": 7,
+        "RecommendedDisplayFrameRateInFloat": 30.0,
+        "OverlayData": b"\1\2",  # bytes, which no answer tells
+    }
+    keep(root, 1, syntax=syntax, **{key: value for key, value in values.items() if key != "OverlayData"})
+    keep(root, 2, syntax=syntax, AcquisitionDuration=[1.5, 3.0])
+    wanted = dict.fromkeys(key for key in values if key != "OverlayData")
+    first, second = sorted(House().ask(question("IMAGE", **wanted, **KEYS)), key=lambda one: one.SOPInstanceUID)
+    assert (first.AcquisitionDuration, first.ExaminedBodyThickness, first.PixelBandwidth) == (1.5, 2.25, 7.5)
+    assert (first.FrameIncrementPointer, first.BitsStored) == (0x00181063, 7)
+    assert list(second.AcquisitionDuration) == [1.5, 3.0]
+    assert second.FrameIncrementPointer is None
+    uids = without("SOPInstanceUID")
+    assert House().values("SOPInstanceUID", "IMAGE", AcquisitionDuration=3.0, **uids) == ["1.2.1.1.2"]
+    assert House().values("SOPInstanceUID", "IMAGE", FrameIncrementPointer=0x00181063, **uids) == ["1.2.1.1.1"]
+
+
+def test_dates_and_times_come_back_as_they_are_written(root: Path) -> None:
+    add_study(1)
+    written = {
+        "AcquisitionDateTime": "20200102101500.5+0100",
+        "ContentTime": "1015",
+        "ContentDate": "20200102",
+        "AcquisitionNumber": "007",
+    }
+    keep(root, 1, **written)
+    (answer,) = House().ask(question("IMAGE", **dict.fromkeys(written, ""), **KEYS))
+    assert {keyword: str(answer[keyword].value) for keyword in written} == written
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("20200102091500+0000", True),
+        ("20200102101500+0100", True),
+        ("20200102101500+0000", False),
+        ("20200102091400+0000-20200102091600+0000", True),
+        ("20200102-", True),
+    ],
+)
+def test_offsets_from_utc_are_taken_into_account(root: Path, asked: str, found: bool) -> None:
+    """PS3.4 C.2.2.2.5.3."""
+    add_study(1)
+    keep(root, 1, AcquisitionDateTime="20200102101500+0100")
+    answers = House().ask(question("IMAGE", AcquisitionDateTime=asked, **KEYS))
+    assert len(answers) == found
+
+
+def test_key_that_no_answer_can_tell_is_said_and_left_out(root: Path) -> None:
+    add_study(1)
+    keep(root, 1)
+    house = House()
+    (answer,) = house.ask(question("IMAGE", ICCProfile=b"", **KEYS))
+    assert not house.supported
+    assert "ICCProfile" not in answer
+
+
+def test_instance_without_a_time_zone_says_none(root: Path) -> None:
+    """Never with zero length (PS3.4 C.4.1.1.3.2)."""
+    add_study(1)
+    keep(root, 1)
+    house = House()
+    (answer,) = house.ask(question("IMAGE", TimezoneOffsetFromUTC="+0100", **KEYS))
+    assert house.supported
+    assert "TimezoneOffsetFromUTC" not in answer
 
 
 def test_what_cannot_be_read_says_nothing_and_harms_nothing(root: Path) -> None:
@@ -120,6 +207,12 @@ def test_value_behind_the_beginning_is_not_looked_for(root: Path, monkeypatch: p
 def requested(accession: str, step: str | None) -> Dataset:
     item = Dataset()
     item.AccessionNumber, item.ScheduledProcedureStepID = accession, step
+    return item
+
+
+def code(value: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
     return item
 
 

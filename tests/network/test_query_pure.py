@@ -6,14 +6,14 @@ import re
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from gateway_project.core.folding import name_fold, text_fold
 from network.dimse.query.answer import AnswerEncoder, value_of
 from network.dimse.query.command import FindCommand, FindResponses, cancelled_id, find_command
-from network.dimse.query.dataset import elements_read
+from network.dimse.query.dataset import Element, elements_read
 from network.dimse.query.errors import QueryError
 from network.dimse.query.matching import (
     Folding,
@@ -25,9 +25,9 @@ from network.dimse.query.matching import (
     TextMatch,
     glob_matches,
 )
-from network.dimse.query.question import STUDY_ROOT_FIND, question_read
+from network.dimse.query.question import STUDY_ROOT_FIND, Key, Level, Question, question_read
 from network.dimse.query.text import answer_charset, codecs_of, text_decode, text_encode
-from network.dimse.query.times import date_match, moment_match, time_match
+from network.dimse.query.times import date_match, moment_match, moment_of, time_match
 from tests.network.identifiers import decoded, encoded, question
 
 PLAIN = st.text(st.sampled_from("abcAB^= .%_\\?é山"), max_size=12)
@@ -98,14 +98,30 @@ def test_what_is_no_time_matches_nothing(text: str) -> None:
 
 
 def test_moments_reach_to_the_end_of_what_they_name() -> None:
-    assert moment_match("2020") == RangeMatch(dt.datetime(2020, 1, 1), dt.datetime.max.replace(year=2020))
+    assert moment_match("2020") == RangeMatch(
+        dt.datetime(2020, 1, 1), dt.datetime.max.replace(year=2020), is_single=True
+    )
     assert moment_match("202002-20200301") == RangeMatch(
         dt.datetime(2020, 2, 1), dt.datetime(2020, 3, 1, 23, 59, 59, 999999)
     )
+    zone = dt.timezone(-dt.timedelta(hours=5))
     assert moment_match("20200201101500-0500") == RangeMatch(
-        dt.datetime(2020, 2, 1, 10, 15), dt.datetime(2020, 2, 1, 10, 15, 0, 999999)
+        dt.datetime(2020, 2, 1, 10, 15, tzinfo=zone),
+        dt.datetime(2020, 2, 1, 10, 15, 0, 999999, tzinfo=zone),
+        is_single=True,
     )
     assert moment_match("2019-2020") == RangeMatch(dt.datetime(2019, 1, 1), dt.datetime.max.replace(year=2020))
+
+
+def test_moments_with_an_offset_are_compared_in_utc() -> None:
+    """One without is in this machine's zone; the ends of the calendar, which no zone reaches, harm nothing."""
+    ends = moment_match("20200201101500+0100")
+    assert ends.matches(moment_of("20200201091500+0000"))
+    assert not ends.matches(moment_of("20200201101500+0000"))
+    local = dt.datetime(2020, 2, 1, 9, 15, tzinfo=dt.UTC).astimezone().replace(tzinfo=None)
+    assert ends.matches(local)
+    assert moment_match("00010101-+0100").matches(moment_of("00010101+1400")) in (True, False)
+    assert moment_match("99991231-").matches(moment_of("99991231235959-1400"))
 
 
 def test_sequence_matches_when_one_item_matches_every_key() -> None:
@@ -206,6 +222,33 @@ def test_answers_come_back_as_they_were(values: dict, explicit: bool, charset: s
         found = value_of(elements[tag], elements[tag].vr, codecs)
         assert found == _as_read(value), hex(tag)
     assert decoded(answer, explicit=explicit).RetrieveAETitle == "GATEWAY"
+
+
+NUMBERED = ["US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT"]
+SAID_AS = ["SQ", "OB", "UN", "LO", "PN", "DS", "IS", "DA", "DT", "TM", "UI", *NUMBERED]
+STORED = st.builds(
+    Element,
+    st.sampled_from(SAID_AS),
+    st.binary(max_size=24) | st.just(struct.pack("<d", 1e300)) | st.just(b"20200101+9999"),
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([0x00100010, 0x00189073, 0x00109431, 0x0018106A, 0x00080005]),
+            st.builds(Element, st.sampled_from(SAID_AS), st.binary(max_size=16) | st.just(struct.pack("<d", 1e300))),
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+
+
+@example(Element("SQ", items=({0x00109431: Element("FD", struct.pack("<d", 1e300))},)), "SQ", True, False)  # FL
+@given(STORED, st.sampled_from(SAID_AS), st.booleans(), st.booleans())
+def test_whatever_a_file_holds_is_told_or_left_empty(stored: Element, vr: str, explicit: bool, typed: bool) -> None:
+    """VRs of hostile files are not those of the dictionary: no value may cost the others their answer."""
+    asked = Question(STUDY_ROOT_FIND, Level.IMAGE, (Key(0x00189073, vr, ""),), (), {})
+    value = value_of(stored, vr, codecs_of(()), typed=typed)
+    answer = AnswerEncoder(asked, explicit=explicit, retrieve_ae_title="GATEWAY").encode({0x00189073: value})
+    assert len(answer) % 2 == 0
+    assert elements_read(answer, explicit=explicit)
 
 
 def _as_read(value: object) -> object:

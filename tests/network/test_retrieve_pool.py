@@ -1,14 +1,18 @@
 """C-MOVE over kept associations: used again, replaced when dead, and no object is counted twice."""
 
+import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
 
 from network.dimse import scu
 from network.dimse.fast_store import ServicePorts
 from network.dimse.retrieve.ports import RetrievePlan, RetrieveRequest
 from network.dimse.scu.messages import COMMAND_FIELD, RESPONDED_TO, STATUS
-from network.dimse.scu.pool import AssociationPool
+from network.dimse.scu.pool import AssociationPool, PeerAddress
 from network.dimse.scu.retrieve import Progress, move
 from tests.network.dimse_fixtures import FakePort, LocalReceiver, wait_until
 from tests.network.scu_peers import EXPLICIT, MOVE, ScriptedPeer, accept, pdu, response
@@ -52,6 +56,56 @@ def test_second_move_uses_the_association_of_the_first(house: PooledHouse) -> No
         (state,) = house.pool.state()
         assert (state.opened, state.reused, state.idle, state.in_use) == (1, 2, 1, 0)
         house.pool.close()
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[tuple[PeerAddress, list[bool]]]:
+    """A device that takes one association at a time, and whom it has rejected."""
+    rejected: list[bool] = []
+    entity = AE("PACS")
+    entity.add_supported_context(Verification, ["1.2.840.10008.1.2", EXPLICIT])
+    entity.maximum_associations = 1
+    handlers = [(evt.EVT_REJECTED, lambda _event: rejected.append(True))]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield PeerAddress("127.0.0.1", server.server_address[1], "PACS", "GATEWAY"), rejected
+    finally:
+        server.shutdown()
+
+
+def test_peer_of_one_association_at_a_time_is_waited_for_while_it_is_ours() -> None:
+    """Whatever contexts the others need: what is kept with other ones is released for them."""
+    pool, ended = AssociationPool(idle_seconds=60, wait_seconds=30), []
+    kinds = [[scu.VERIFICATION_PROPOSAL], [scu.Proposal(scu.VERIFICATION_PROPOSAL.abstract_syntax, (EXPLICIT,))]]
+
+    def work(number: int) -> None:
+        pool.run(address, kinds[number % 2], scu.echo_on)
+        ended.append(number)
+
+    with one_at_a_time() as (address, rejected):
+        others = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        with pool.use(address, kinds[0]) as opened:
+            for other in others:
+                other.start()
+            wait_until(lambda: len(rejected) >= 3)  # the fourth has no place yet
+            scu.echo_on(opened)
+        for other in others:
+            other.join(30)
+        assert sorted(ended) == [0, 1, 2, 3]
+        pool.close()
+
+
+def test_peer_that_is_full_of_others_says_so_at_once() -> None:
+    pool = AssociationPool(wait_seconds=30)
+    with one_at_a_time() as (address, _rejected):
+        proposals = [scu.VERIFICATION_PROPOSAL]
+        with scu.association(
+            proposals, address=address.address, port=address.port, calling_ae_title="OTHER", called_ae_title="PACS"
+        ) as opened:
+            with pytest.raises(scu.AssociationError) as caught:
+                pool.run(address, proposals, scu.echo_on)
+            scu.echo_on(opened)
+    assert (caught.value.code, caught.value.reason) == ("association-rejected", "local-limit-exceeded")
 
 
 def test_destination_that_has_let_go_meanwhile_gets_a_new_one(house: PooledHouse) -> None:

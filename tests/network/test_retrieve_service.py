@@ -10,15 +10,19 @@ import pytest
 
 from network.dimse import receiver as receiver_module
 from network.dimse import scu, statuses
+from network.dimse.command import command_elements, command_short
 from network.dimse.fast_store import ServicePorts
 from network.dimse.ports import StoreResult
 from network.dimse.query.errors import QueryError
 from network.dimse.retrieve.counters import SubOperations
 from network.dimse.retrieve.ports import RetrievePlan, RetrieveRequest
 from network.dimse.rights import Rights
+from network.dimse.scu.association import ClientAssociation
+from network.dimse.scu.messages import C_STORE_RQ, PRIORITY, Message, command_encode
 from network.dimse.scu.negotiation import Context
 from network.dimse.scu.pool import PeerAddress
 from network.dimse.scu.retrieve import Progress, get, move
+from network.dimse.scu.store import MoveOriginator, store_command
 from tests.network.dimse_fixtures import FakePort, LocalReceiver, wait_until
 from tests.network.scu_peers import CT, EXPLICIT, GET, IMPLICIT, MOVE, ScriptedPeer, accept
 from tests.network.test_scu_services import Kept, decoded
@@ -242,6 +246,31 @@ def test_without_the_role_nothing_can_be_sent(house: House, local: LocalReceiver
     with scu.association(proposals, **local.peer) as association:
         final = get(association, GET, b"", begin=Archive().begin)
     assert (final.status, final.failed) == (statuses.UNABLE_TO_PERFORM, 5)
+
+
+@pytest.mark.parametrize("priority", [0, 1, 2])
+def test_stores_are_as_urgent_as_the_retrieval(
+    house: House, opened: scu.ClientAssociation, monkeypatch: pytest.MonkeyPatch, priority: int
+) -> None:
+    """PS3.4 C.4.2.1.2 and C.4.3.1.2."""
+    heard: list[int | None] = []
+    received = ClientAssociation.receive
+
+    def listen(self: ClientAssociation, **kwargs: Any) -> Message:
+        message = received(self, **kwargs)
+        if message.command == C_STORE_RQ:
+            heard.append(message.number(PRIORITY))
+        return message
+
+    monkeypatch.setattr(ClientAssociation, "receive", listen)
+    monkeypatch.setattr(
+        "network.dimse.scu.query.command_encode",
+        lambda values, **kwargs: command_encode({**values, PRIORITY: priority}, **kwargs),
+    )
+    assert get(opened, GET, b"", begin=Archive().begin).completed == 5
+    assert heard == [priority] * 5
+    sent = store_command(1, CT, "1.2.3", MoveOriginator("WS", 7, priority), priority=priority)
+    assert command_short(command_elements(sent), PRIORITY) == priority
 
 
 # -- C-MOVE

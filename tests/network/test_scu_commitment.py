@@ -2,7 +2,8 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,9 @@ from network.dimse.scu.commitment import (
     commitment_ask,
     commitment_context,
     event_report,
+    report_receive,
 )
+from tests.network.dimse_fixtures import wait_until
 from tests.network.scu_peers import CT, ScriptedPeer, accept, response
 
 REFERENCES = [Reference(CT, f"1.2.3.{number}") for number in range(400)]
@@ -42,9 +45,11 @@ class Committer:
     told: list[tuple[int, Dataset]] = field(default_factory=list)
     port: int = 0
 
+    on_action: Callable[[Any], tuple[int, None]] | None = None
+
     def action(self, event: Any) -> tuple[int, None]:
         self.asked.append(event.action_information)
-        return self.status, None
+        return self.on_action(event) if self.on_action is not None else (self.status, None)
 
     def report(self, event: Any) -> tuple[int, None]:
         self.told.append((event.request.EventTypeID, event.event_information))
@@ -111,6 +116,69 @@ def test_peer_that_offers_no_commitment_is_told_by_name() -> None:
         with pytest.raises(AssociationError) as rejected, scu.association([ASKING], **committer.peer) as opened:
             commitment_context(opened)
         assert rejected.value.code in ("context-rejected", "no-context")
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
+def test_report_on_the_same_association_is_taken_and_answered(syntax: str) -> None:
+    """Of a modality's kind of SCP: the report follows the answer at once."""
+    answers: list[int] = []
+    asked_and_answered = threading.Event()
+
+    def action(event: Any) -> tuple[int, None]:
+        threading.Thread(target=report, args=(event.assoc, event.action_information)).start()
+        return 0x0000, None
+
+    def report(association: Any, asked: Dataset) -> None:
+        asked_and_answered.wait(20)
+        told = Dataset()
+        told.TransactionUID, told.ReferencedSOPSequence = asked.TransactionUID, asked.ReferencedSOPSequence[1:]
+        told.FailedSOPSequence = [asked.ReferencedSOPSequence[0]]
+        told.FailedSOPSequence[0].FailureReason = 0x0112
+        status, _reply = association.send_n_event_report(told, 2, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
+        answers.append(status.Status)
+
+    with committing(syntaxes=(syntax,)) as committer:
+        committer.on_action = action
+        with scu.association([ASKING], **committer.peer) as opened:
+            commitment_ask(opened, request_data("1.2.77", REFERENCES, explicit=syntax == EXPLICIT_LITTLE))
+            asked_and_answered.set()
+            told = report_receive(opened, seconds=10)
+            assert wait_until(lambda: answers) == [0]
+    assert (told.transaction_uid, told.committed) == ("1.2.77", tuple(REFERENCES[1:]))
+    assert told.failed == ((REFERENCES[0], 0x0112),)
+
+
+def test_report_that_does_not_come_has_a_name() -> None:
+    with committing() as committer, scu.association([ASKING], **committer.peer) as opened:
+        commitment_ask(opened, request_data("1.2.77", REFERENCES[:1], explicit=True))
+        with pytest.raises(AssociationError) as late:
+            report_receive(opened, seconds=0.2)
+    assert late.value.code == "response-timeout"
+
+
+EVENT = {
+    0x0002: str(StorageCommitmentPushModel),
+    0x0100: 0x0100,
+    0x0110: 1,
+    0x1000: "1.2.840.10008.1.20.1.1",
+    0x1002: 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (response(1, EVENT, b"\1\2\3"), "report-unreadable"),
+        (response(1, EVENT), "report-unreadable"),
+        (response(1, EVENT | {0x0002: CT}, b""), "response-invalid"),
+        (response(1, EVENT | {0x0100: 0x8020, 0x0120: 1, 0x0900: 0}), "response-invalid"),
+    ],
+)
+def test_report_that_makes_no_sense_has_a_name(said: bytes, code: str) -> None:
+    with ScriptedPeer(accept([(1, EXPLICIT_LITTLE)]) + said) as hostile:
+        with pytest.raises(AssociationError) as broken, scu.association([ASKING], **hostile.peer) as opened:
+            report_receive(opened, seconds=5)
+        assert broken.value.code == code
 
 
 def test_answer_to_another_request_ends_the_association() -> None:

@@ -1,5 +1,6 @@
 """Kept associations: reused, looked at first, never too many, and never a reason for lost work."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -110,6 +111,22 @@ def test_kept_association_that_dies_unanswered_is_replaced_once():
         pool.close()
     assert done == [False, True, False]
     assert caught.value.code == "connection-lost"
+
+
+def test_peer_that_does_not_answer_a_release_holds_up_nobody() -> None:
+    """Its associations are closed after two seconds, not after the thirty that a negotiation may take."""
+    pool, clock = pool_make(idle_seconds=1)
+    with contextlib.ExitStack() as stack:
+        for _number in range(3):
+            hung = stack.enter_context(ScriptedPeer(accept([(1, "1.2.840.10008.1.2")]), None))
+            with pool.use(address_of(hung.peer), ECHO):
+                pass
+        clock.now += 2
+        sweep = threading.Thread(target=pool.sweep)
+        sweep.start()
+        sweep.join(20)
+        assert not sweep.is_alive()
+    assert [state.idle for state in pool.state()] == [0, 0, 0]
 
 
 def test_failure_after_an_answer_is_not_tried_again(archive: Archive):

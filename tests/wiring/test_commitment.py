@@ -14,7 +14,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from gateway_project.core.models import Alert, JobState
-from gateway_project.core.services.jobs import job_claim
+from gateway_project.core.services.alerts import alert_open
+from gateway_project.core.services.jobs import job_claim, job_subject
 from gateway_project.core.tasks import run_one
 from gateway_project.wiring import pipeline
 from network.dimse.commitment import Reference, report_read
@@ -25,6 +26,7 @@ from network.dimse.rights import Rights
 from network.models import CommitmentRequest, RemoteAE
 from network.queue import COMMITMENT_QUEUE
 from network.services.commitment import commitment_accept, commitment_event, commitment_judge
+from network.services.retention import commitments_trim
 from studies.models import Instance, Study
 from tests.gateway_harness import free_ports
 from tests.studies.datasets import CT
@@ -123,6 +125,43 @@ def test_missing_file_is_told_too(house: House) -> None:
     assert commitment_judge(row, now=now())
     assert report(row) == (0, [0x0110])
     assert Alert.objects.filter(code="object-damaged").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "reasons"),
+    [
+        ({"visible_sources": "SOMEBODY"}, [0x0112, 0x0112]),
+        ({"visible_conditions": "PatientID = nobody"}, [0x0112, 0x0112]),
+        ({"visible_conditions": "StudyDescription != *secret*"}, []),
+        ({"visible_conditions": "no condition at all"}, [0x0112, 0x0112]),
+    ],
+)
+def test_what_a_peer_may_not_see_is_not_here_for_it(house: House, limits: dict[str, str], reasons: list[int]) -> None:
+    """Else it would learn by its UID that an object exists."""
+    row = asked(house.receive(1, [1, 2]), "local", **limits)
+    assert commitment_judge(row, now=now())
+    assert report(row) == (2 - len(reasons), reasons)
+
+
+def test_a_peer_is_told_of_what_it_sent_itself_whatever_it_may_see(house: House) -> None:
+    study = house.receive(1, [1, 2])
+    Instance.objects.filter(pk=study.instances.first().pk).update(source_ae_title="MODALITY")
+    row = asked(study, "local", visible_sources="SOMEBODY")
+    assert commitment_judge(row, now=now())
+    assert report(row) == (1, [0x0112])
+
+
+def test_requests_that_ended_long_ago_are_forgotten_and_open_ones_never(house: House) -> None:
+    study = house.receive(1, [1])
+    rows = [asked(study, "local", transaction_uid=f"1.2.{number}") for number in (1, 2, 3)]
+    for row, state in zip(rows, (JobState.DONE, JobState.PARKED, JobState.READY), strict=True):
+        CommitmentRequest.objects.filter(pk=row.pk).update(state=state, ended_at=now())
+    alert_open(job_subject(rows[1]), code="connection-refused", words="It does not answer.")
+    assert commitments_trim(now=now() + timedelta(days=89)) == 0
+    assert commitments_trim(now=now() + timedelta(days=91)) == 2
+    assert [row.pk for row in CommitmentRequest.objects.all()] == [rows[2].pk]
+    assert Alert.objects.get().healed_at is not None
+    assert asked(study, "local", transaction_uid="1.2.1").state == JobState.READY, "the same UID is a new request"
 
 
 # -- D11: a day without the device

@@ -11,6 +11,7 @@ from gateway_project.wiring import pipeline, procedure_steps
 from gateway_project.wiring.procedure_steps import steps_watch
 from network.models import ProcedureStep, RemoteAE
 from network.queue import STEPS
+from network.services.retention import steps_trim
 from studies.models import Study, StudyRevision
 from tests.network.step_sets import STUDY_UID, ask, item, step_begun, step_ended
 from tests.uploads.upload_house import House
@@ -172,3 +173,17 @@ def test_one_step_that_fails_keeps_no_other(house: House, monkeypatch: pytest.Mo
 
 def test_it_is_rung_for() -> None:
     assert REGISTRY.periodics[STEPS].function == "gateway_project.wiring.tasks.procedure_steps"
+
+
+def test_what_is_long_over_keeps_its_row_and_forgets_its_lists(house: House) -> None:
+    house.receive(1, [1])
+    step = step_done(1)
+    looked()
+    assert steps_trim(now=now() + timedelta(days=89)) == 0
+    ask("create", step_begun(), uid=OTHER)
+    assert steps_trim(now=now() + timedelta(days=91)) == 1
+    step.refresh_from_db()
+    assert (step.performed_series, step.messages.count(), step.instance_count, step.here_count) == ([], 0, 1, 1)
+    assert ProcedureStep.objects.get(sop_instance_uid=OTHER).messages.count() == 1, "one in progress is not over"
+    assert ask("set", step_ended(*uids(1))).error_id == 0xA506
+    assert REGISTRY.periodics["exchanges"].function == "gateway_project.wiring.tasks.exchanges_trim"

@@ -28,8 +28,8 @@ from gateway_project.wiring.api.fields import (
 from gateway_project.wiring.problems import Refused
 from network.dimse.errors import DimseError
 from network.dimse.scu.trial import Trial
-from network.models import CommitLevel, LocalAE, RemoteAE
-from network.selectors.peers import peers_page
+from network.models import CommitLevel, CommitmentRequest, LocalAE, RemoteAE
+from network.selectors.peers import commitments_latest, peers_page
 from network.selectors.pools import pool_lines
 from network.services.peers import TooManyTriesError, peer_echo_asked, peer_try
 from network.services.remotes import PeerConflictError, PeerInUseError, remote_delete, remote_save
@@ -151,6 +151,35 @@ class PoolAnswer(Answer):
     lines = PoolLineAnswer(many=True)
 
 
+class Failed(serializers.IntegerField):
+    """How many of its objects are not committed; null while that is not decided."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, **kwargs)
+
+    def get_attribute(self, instance: CommitmentRequest) -> int | None:
+        return None if instance.failures is None else len(instance.failures)
+
+
+class CommitmentAnswer(RowAnswer):
+    failed_count = Failed()
+
+    class Meta:
+        model = CommitmentRequest
+        fields = (
+            "id", "transaction_uid", "state", "level", "instance_count", "failed_count", "created_at", "deadline_at",
+            "judged_at", "ended_at", "attempts", "error_code", "error_words",
+        )  # fmt: skip
+
+
+class CommitmentsQuery(Asked):
+    limit = bounded(100, 200)
+
+
+class CommitmentsAnswer(Answer):
+    commitments = CommitmentAnswer(many=True)
+
+
 class PeersView(ApiView):
     @operation("Peers", tag=TAG, roles=SEEING, query=PeerListQuery, answer=PeerPageAnswer)
     def get(self, request: Request) -> dict[str, Any]:
@@ -165,6 +194,21 @@ class PeerView(ApiView):
     def get(self, request: Request, pk: int) -> RemoteAE:
         """As in the list."""
         return get_object_or_404(RemoteAE, pk=pk)
+
+
+class PeerCommitmentsView(ApiView):
+    @operation(
+        "Storage commitments of a peer",
+        tag=TAG,
+        roles=SEEING,
+        path=[NUMBER],
+        query=CommitmentsQuery,
+        answer=CommitmentsAnswer,
+    )
+    def get(self, request: Request, pk: int) -> dict[str, Any]:
+        """The latest that it has asked for: `done` when it has its report, `parked` when that was given up."""
+        remote = get_object_or_404(RemoteAE, pk=pk)
+        return {"commitments": commitments_latest(remote, limit=self.asked["limit"])}
 
 
 class PeerCreateView(ApiView):

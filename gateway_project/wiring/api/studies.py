@@ -28,6 +28,8 @@ from gateway_project.wiring.api.fields import (
 )
 from gateway_project.wiring.api.uploads import AttemptAnswer, UploadAnswer
 from gateway_project.wiring.problems import Refused
+from network.models import ProcedureStep
+from network.selectors.procedure_steps import study_steps
 from studies.listing import StudySearch, studies_found, study_instances_page
 from studies.models import Instance, Series, Study, StudyState
 from studies.selectors import settles_at, study_series
@@ -147,6 +149,16 @@ class InstancePageAnswer(Answer):
     next = serializers.CharField(allow_null=True)
 
 
+class ProcedureStepAnswer(RowAnswer):
+    class Meta:
+        model = ProcedureStep
+        fields = (
+            "sop_instance_uid", "state", "calling_ae_title", "modality", "step_id", "description", "accession_number",
+            "station_ae_title", "station_name", "started_at", "ended_at", "created_at", "closed_at", "instance_count",
+            "here_count", "overdue_at", "done_at",
+        )  # fmt: skip
+
+
 class AttemptsAnswer(Answer):
     attempts = AttemptAnswer(many=True)
 
@@ -158,6 +170,7 @@ class StudyDetailAnswer(Answer):
     instances = InstanceAnswer(many=True, help_text="The first of them; .../instances has all, page by page.")
     uploads = UploadAnswer(many=True)
     attempts = AttemptAnswer(many=True)
+    procedure_steps = ProcedureStepAnswer(many=True, help_text="What modalities told by MPPS; the first 50.")
 
 
 class SettleAnswer(Answer):
@@ -207,7 +220,7 @@ class StudySearchView(ApiView):
 class StudyView(ApiView):
     @operation("One study", tag=TAG, roles=PROGRAMS_SEEING, path=[UID], query=StudyQuery, answer=StudyDetailAnswer)
     def get(self, request: Request, uid: str) -> dict[str, Any]:
-        """Overview, series, instances, uploads and their attempts."""
+        """Overview, series, instances, uploads and their attempts, procedure steps."""
         study = study_of(uid)
         return {
             "study": study,
@@ -216,6 +229,7 @@ class StudyView(ApiView):
             "instances": study_instances_page(study.pk, limit=self.asked["max_instances"]),
             "uploads": study_uploads(study.pk),
             "attempts": study_attempts(study.pk, limit=self.asked["max_attempts"]),
+            "procedure_steps": study_steps(study.study_instance_uid),
         }
 
 

@@ -65,6 +65,7 @@ urlpatterns = [
     path("peers/create", peers.PeerCreateView.as_view(), name="api-peer-create"),
     path("peers/test", peers.PeerTestView.as_view(), name="api-peer-test"),
     path("peers/<number:pk>", peers.PeerView.as_view(), name="api-peer"),
+    path("peers/<number:pk>/commitments", peers.PeerCommitmentsView.as_view(), name="api-peer-commitments"),
     path("peers/<number:pk>/change", peers.PeerChangeView.as_view(), name="api-peer-change"),
     path("peers/<number:pk>/delete", peers.PeerDeleteView.as_view(), name="api-peer-delete"),
     path("peers/<number:pk>/echo", peers.PeerEchoView.as_view(), name="api-peer-echo"),

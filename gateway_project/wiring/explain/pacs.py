@@ -143,6 +143,8 @@ COMMITMENT = Area(
           "Look at its own log and at what it allows our AE title."),
         E("report-refused", "The peer does not take our report", "It answered the N-EVENT-REPORT with a failure.",
           "Look at its own log; the report is tried again.", heals=True),
+        E("report-unreadable", "The peer's report cannot be read", "Its N-EVENT-REPORT is garbled.",
+          "Tell its vendor."),
         E("peer-without-address", "The peer has no address", "Its row has no host, so nobody can call it.",
           "Enter host and port at its remote AE."),
         E("job-waits", "Waits for something else", "What it needs has not come yet.", "Nothing.", heals=True),

@@ -2,12 +2,18 @@
 
 import datetime as dt
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from network.dimse.query.dataset import Element
+from network.dimse.query.dataset import NUMBERS, OPAQUE_VRS, Element, numbers_read, vr_of
 from network.dimse.query.matching import Value
-from network.dimse.query.question import QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, Key, Question
+from network.dimse.query.question import (
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_AE_TITLE,
+    TIMEZONE_OFFSET_FROM_UTC,
+    Key,
+    Question,
+)
 from network.dimse.query.text import SPECIFIC_CHARACTER_SET, answer_charset, codecs_of, text_decode, text_encode
 from network.dimse.query.times import date_of, moment_of, time_of
 
@@ -16,7 +22,6 @@ _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2sHL")
 _LONG_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 _NUL_PADDED: Final = frozenset(["UI", "OB", "UN"])
-_NUMBERS: Final = {"US": ("<H", "<h"), "SS": ("<h", "<h"), "UL": ("<L", "<l"), "SL": ("<l", "<l")}
 _ITEM: Final = (0xFFFE, 0xE000)
 _SHORT_MAX: Final = 65_534
 _UNIQUE_TEXT: Final = frozenset(["LT", "ST", "UT", "UR"])
@@ -27,10 +32,13 @@ Values = Mapping[int, Value]
 
 class AnswerEncoder:
     """Encodes the answers to one question in one transfer syntax: what it asked for, in explicit or implicit VR little
-    endian. What a row lacks is there with zero length.
+    endian. What a row lacks is there with zero length, but for the time zone, which is there with a value or not at
+    all (PS3.4 C.4.1.1.3.2). `left_out`: keys that are not supported, which no answer has (C.2.2.1.3).
     """
 
-    def __init__(self, question: Question, *, explicit: bool, retrieve_ae_title: str) -> None:
+    def __init__(
+        self, question: Question, *, explicit: bool, retrieve_ae_title: str, left_out: Container[int] = ()
+    ) -> None:
         self._explicit = explicit
         self._declared = question.charset
         constant = {
@@ -38,7 +46,10 @@ class AnswerEncoder:
             RETRIEVE_AE_TITLE: ("AE", retrieve_ae_title),
         }
         fixed = [(tag, self._whole(tag, vr, text.encode("ascii", "replace"))) for tag, (vr, text) in constant.items()]
-        keys: list[tuple[int, Key | bytes]] = [*fixed, *((key.tag, key) for key in question.keys)]
+        keys: list[tuple[int, Key | bytes]] = [
+            *fixed,
+            *((key.tag, key) for key in question.keys if key.tag not in left_out),
+        ]
         self._parts = [part for _tag, part in sorted(keys, key=lambda one: one[0])]
         self._heads: dict[tuple[int, str], bytes] = {}
 
@@ -52,6 +63,7 @@ class AnswerEncoder:
         parts += [
             part if isinstance(part, bytes) else self._element(part, values.get(part.tag), codecs)
             for part in self._parts
+            if isinstance(part, bytes) or part.tag != TIMEZONE_OFFSET_FROM_UTC or values.get(part.tag)
         ]
         return b"".join(parts)
 
@@ -61,11 +73,12 @@ class AnswerEncoder:
         return self._whole(key.tag, key.vr, value_encode(value, key.vr, codecs))
 
     def _items(self, key: Key, value: Value, codecs: tuple[str, ...]) -> bytes:
-        """Each item with the keys that were asked for."""
+        """Each item with the keys that were asked for; with all that it has when none was (PS3.4 C.2.2.2.6)."""
         encoded = []
         for item in value if isinstance(value, tuple) else ():
             if isinstance(item, Mapping):
-                body = b"".join(self._element(inner, item.get(inner.tag), codecs) for inner in key.items)
+                wanted = key.items or [Key(tag, vr_of(tag), "") for tag in sorted(item)]
+                body = b"".join(self._element(inner, item.get(inner.tag), codecs) for inner in wanted)
                 encoded.append(_PLAIN.pack(*_ITEM, len(body)) + body)
         return b"".join(encoded)
 
@@ -89,15 +102,15 @@ def value_encode(value: Value, vr: str, codecs: tuple[str, ...]) -> bytes:
         return b""
     if isinstance(value, str):
         return text_encode(value, vr, codecs)
-    if vr in _NUMBERS:
+    if vr in NUMBERS:
         return b"".join(_number(one, vr) for one in (value if isinstance(value, tuple) else (value,)))
     if isinstance(value, tuple):
         return b"\\".join(value_encode(one, vr, codecs) for one in value if not isinstance(one, Mapping))
     return _plain_text(value).encode("ascii")
 
 
-def _plain_text(value: int | dt.date | dt.time) -> str:
-    if isinstance(value, int):
+def _plain_text(value: float | dt.date | dt.time) -> str:
+    if isinstance(value, int | float):
         return str(value)
     if isinstance(value, dt.datetime):
         return f"{value.year:04}{value:%m%d%H%M%S}" + _fraction(value.microsecond)
@@ -111,28 +124,33 @@ def _fraction(microsecond: int) -> str:
 
 
 def _number(value: object, vr: str) -> bytes:
-    unsigned, signed = _NUMBERS[vr]
+    unsigned, signed = NUMBERS[vr]
     try:
         return struct.pack(unsigned if isinstance(value, int) and value >= 0 else signed, value)
-    except struct.error:
+    except (struct.error, OverflowError):
         return b""
 
 
-def value_of(element: Element, vr: str, codecs: tuple[str, ...]) -> Value:
-    """A stored element as a value: texts, dates, numbers, items of sequences; None for what no key can ask for."""
+def value_of(element: Element, vr: str, codecs: tuple[str, ...], *, typed: bool = True) -> Value:
+    """A stored element as a value: texts, dates, numbers, items of sequences; None for what no key can ask for.
+
+    `typed`: as it is compared; else as it is told, in which dates, times and numbers in text stay as they are written.
+    """
     if vr == "SQ" or element.items:
-        return tuple({tag: value_of(one, one.vr, codecs) for tag, one in item.items()} for item in element.items)
-    if vr in _NUMBERS:
-        size = struct.calcsize(_NUMBERS[vr][0])
-        if not element.value or len(element.value) % size:
-            return None
-        return _one_or_several([one for (one,) in struct.iter_unpack(_NUMBERS[vr][0], element.value)])
+        return tuple(
+            {tag: value_of(one, one.vr, codecs, typed=typed) for tag, one in item.items()} for item in element.items
+        )
+    if vr in OPAQUE_VRS:
+        return None
+    if vr in NUMBERS:
+        return _one_or_several(numbers_read(vr, element.value) or [])
     text = text_decode(element.value, vr, codecs)
     if not text:
         return None
     if vr in _UNIQUE_TEXT:
         return text
-    return _one_or_several([_typed(part.strip(" \0"), vr) for part in text.split("\\")])
+    parts = [part.strip(" \0") for part in text.split("\\")]
+    return _one_or_several([_typed(part, vr) for part in parts] if typed else parts)
 
 
 def _typed(text: str, vr: str) -> object:
@@ -146,7 +164,9 @@ def _typed(text: str, vr: str) -> object:
     return text if make is None else make(text) or text
 
 
-def _one_or_several(values: list[object]) -> Value:
+def _one_or_several(values: Sequence[object]) -> Value:
+    if not values:
+        return None
     return values[0] if len(values) == 1 else tuple(values)  # type: ignore[return-value]
 
 

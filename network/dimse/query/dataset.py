@@ -27,6 +27,20 @@ _WITH_VR: Final = struct.Struct("<HH2sH")
 _LENGTH: Final = struct.Struct("<L")
 _LONG_VRS: Final = frozenset(vr.value for vr in EXPLICIT_VR_LENGTH_32)
 _SHORT_VRS: Final = frozenset(vr.value for vr in EXPLICIT_VR_LENGTH_16)
+NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
+    "US": ("<H", "<h"),
+    "SS": ("<h", "<h"),
+    "UL": ("<L", "<l"),
+    "SL": ("<l", "<l"),
+    "UV": ("<Q", "<q"),
+    "SV": ("<q", "<q"),
+    "FL": ("<f", "<f"),
+    "FD": ("<d", "<d"),
+    "AT": ("<L", "<L"),
+}
+"""How `struct` reads a binary number of each VR, and how it writes a negative one. A tag is one number here."""
+OPAQUE_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW"])
+"""Bytes that no key matches and no answer tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,12 @@ class Element:
 
 
 Elements: TypeAlias = Mapping[int, Element]
+
+
+def numbers_read(vr: str, value: bytes) -> list[int | float] | None:
+    """The binary numbers of a value; None when they are cut short."""
+    form = NUMBERS[vr][0]
+    return None if len(value) % struct.calcsize(form) else [one for (one,) in struct.iter_unpack(form, value)]
 
 
 @lru_cache(maxsize=4096)

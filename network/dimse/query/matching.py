@@ -6,11 +6,12 @@ This is the whole truth about matching; a database may narrow the field, but the
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Final, Protocol, TypeAlias
 
 from gateway_project.core.folding import name_trim, text_fold
 
-Scalar: TypeAlias = str | int | dt.date | dt.time | dt.datetime | None
+Scalar: TypeAlias = str | int | float | dt.date | dt.time | dt.datetime | None
 Value: TypeAlias = "Scalar | tuple[Scalar, ...] | tuple[Mapping[int, Value], ...]"
 
 WILDCARDS: Final = frozenset("*?")
@@ -98,8 +99,10 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class NameMatch:
-    """Person names: the whole, or its alphabetic group; what is not ASCII is looked for in the other groups too. Empty
-    components at the ends do not count (C.2.2.2.1.1). Fuzzy: every word of the question begins a word of the name.
+    """Person names: the whole, or its alphabetic group; what is not ASCII is looked for in the other groups too. A
+    question of several groups matches group by group, of which an empty one matches any. Empty components at the ends
+    do not count (C.2.2.2.1.1), nor does a last one that may be anything: "DOE^*" is "DOE" too. Fuzzy: every word of the
+    question begins a word of the name.
     """
 
     globs: tuple[Glob, ...]
@@ -112,14 +115,34 @@ class NameMatch:
 
     def _one(self, text: str) -> bool:
         name = text_fold(name_trim(text), case=self.folding.case, accents=self.folding.accents)
-        groups = name.split("=") if "=" in name else []
-        for glob in self.globs:
-            if glob.matches(name) or any(map(glob.matches, groups[:1] if glob.pattern.isascii() else groups)):
-                return True
+        if any(_is_name(glob, name) for glob in self.globs):
+            return True
         if not self.folding.fuzzy:
             return False
         theirs = name_words(name)
         return any(all(any(word.startswith(ours) for word in theirs) for ours in words) for words in self.words)
+
+
+def _is_name(glob: Glob, name: str) -> bool:
+    if glob.matches(name):
+        return True
+    pattern, groups = glob.pattern, name.split("=")
+    if "=" in pattern:
+        pairs = zip_longest(pattern.split("="), groups, fillvalue="")
+        return all(not wanted or _is_group(wanted, group) for wanted, group in pairs)
+    return any(_is_group(pattern, group) for group in (groups[:1] if pattern.isascii() else groups))
+
+
+def _is_group(pattern: str, group: str) -> bool:
+    whole = name_tail_strip(pattern)
+    return Glob(pattern).matches(group) or (whole != pattern and Glob(whole).matches(group))
+
+
+def name_tail_strip(pattern: str) -> str:
+    """The pattern of one group without last components that may be anything."""
+    while pattern.endswith("^*"):
+        pattern = pattern[:-2].rstrip("^")
+    return pattern
 
 
 def name_words(name: str) -> tuple[str, ...]:
@@ -141,20 +164,24 @@ class UidMatch:
 class NumberMatch:
     """A number is a number, however it is written: "1", "+1" and "001"."""
 
-    numbers: tuple[int, ...]
+    numbers: tuple[int | float, ...]
 
     def matches(self, value: Value) -> bool:
-        return any(one in self.numbers for one in _several(value) if isinstance(one, int))
+        return any(one in self.numbers for one in _several(value) if isinstance(one, int | float))
 
 
 @dataclass(frozen=True, slots=True)
 class RangeMatch:
     """From `low` to `high`, both included and either of them open (C.2.2.2.5); a single date or time is one from
-    its own beginning to its own end. What is empty is in no range.
+    its own beginning to its own end (`is_single`). What is empty is in no range.
+
+    Of date-times those with an offset from UTC are compared by it with all others, which are then read as moments in
+    this machine's time zone.
     """
 
     low: dt.date | dt.time | dt.datetime | None
     high: dt.date | dt.time | dt.datetime | None
+    is_single: bool = False
 
     def matches(self, value: Value) -> bool:
         return any(self._one(one) for one in _several(value))
@@ -162,7 +189,15 @@ class RangeMatch:
     def _one(self, value: object) -> bool:
         if not isinstance(value, (dt.date, dt.time)):
             return False
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)  # type: ignore[operator]
+        return (self.low is None or _reaches(value, self.low)) and (self.high is None or _reaches(self.high, value))
+
+    def has_form_of(self, other: "RangeMatch") -> bool:
+        """Whether both are single values, or ranges open on the same side or on none."""
+        return (self.is_single, self.low is None, self.high is None) == (
+            other.is_single,
+            other.low is None,
+            other.high is None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +223,11 @@ class SequenceMatch:
     keys: Mapping[int, Match] = field(default_factory=dict)
 
     def matches(self, value: Value) -> bool:
-        items = [item for item in _several(value) if isinstance(item, Mapping)]
-        return any(all(match.matches(item.get(tag)) for tag, match in self.keys.items()) for item in items)
+        return any(self.item_matches(item) for item in _several(value))
+
+    def item_matches(self, item: object) -> bool:
+        """Whether this one item matches every key."""
+        return isinstance(item, Mapping) and all(match.matches(item.get(tag)) for tag, match in self.keys.items())
 
 
 def combined(date: RangeMatch, time: RangeMatch) -> RangeMatch:
@@ -202,6 +240,21 @@ def combined(date: RangeMatch, time: RangeMatch) -> RangeMatch:
     if isinstance(date.high, dt.date):
         high = dt.datetime.combine(date.high, time.high if isinstance(time.high, dt.time) else dt.time.max)
     return RangeMatch(low, high)
+
+
+def _reaches(one: object, other: object) -> bool:
+    """Whether `one` is as late as `other`, or later."""
+    if isinstance(one, dt.datetime) and isinstance(other, dt.datetime) and (one.tzinfo or other.tzinfo):
+        return _utc(one) >= _utc(other)
+    return one >= other  # type: ignore[operator,no-any-return]
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    """The moment in UTC; at the ends of the calendar, where there is none, as it is written."""
+    try:
+        return moment.astimezone(dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return moment.replace(tzinfo=dt.UTC)
 
 
 def _several(value: Value) -> Iterable[object]:

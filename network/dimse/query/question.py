@@ -9,7 +9,7 @@ from pydicom.datadict import keyword_for_tag
 
 from gateway_project.core.folding import name_trim, text_fold
 from network.dimse.query import times
-from network.dimse.query.dataset import Element, Elements, vr_of
+from network.dimse.query.dataset import NUMBERS, Element, Elements, numbers_read, vr_of
 from network.dimse.query.errors import garbled, mismatch
 from network.dimse.query.matching import (
     EmptyMatch,
@@ -66,7 +66,6 @@ _IDENTIFYING: Final = frozenset({PATIENT_ID, 0x00100021, 0x00181000})
 _NOT_KEYS: Final = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE})
 # Wanted in answers; a value says how to ask, or nothing (PS3.4 C.4.1.1.3.2 and C.2.2.2.4.1).
 _NOT_MATCHED: Final = frozenset({INSTANCE_AVAILABILITY, TIMEZONE_OFFSET_FROM_UTC})
-_INTEGER_BYTES: Final = {"US": (2, False), "SS": (2, True), "UL": (4, False), "SL": (4, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,8 @@ def question_read(
     declared = _declared(elements)
     level = _level(elements, model)
     read = _KeyReader(codecs_of(declared), folding)
-    keys = tuple(read.key(tag, element) for tag, element in sorted(elements.items()) if tag not in _NOT_KEYS)
+    wanted = {**_upper_keys(model, level), **elements}
+    keys = tuple(read.key(tag, element) for tag, element in sorted(wanted.items()) if tag not in _NOT_KEYS)
     question = Question(model, level, keys, declared, read.texts, combined)
     if not relational:
         _hierarchy_check(question)
@@ -132,17 +132,23 @@ def _level(elements: Elements, model: str) -> Level:
     return level
 
 
-def _hierarchy_check(question: Question) -> None:
-    """Each level above the one that is asked has its one unique key, with a single value (C.4.1.2.1)."""
-    for level in MODELS[question.model]:
-        if level < question.level and not _is_single(question.match_of(UNIQUE_KEYS[level])):
-            raise mismatch(f"the unique key of level {level.name} must have one value")
+def _upper_keys(model: str, level: Level) -> dict[int, Element]:
+    """The unique keys of the levels above, which every answer says, asked for or not (C.4.1.3.1.1)."""
+    return {UNIQUE_KEYS[one]: Element(vr_of(UNIQUE_KEYS[one])) for one in MODELS[model] if one < level}
 
 
-def _is_single(match: Match | None) -> bool:
+def is_single(match: Match | None) -> bool:
+    """Whether it is one value, without wildcards."""
     if isinstance(match, UidMatch):
         return len(match.uids) == 1
     return isinstance(match, TextMatch) and len(match.globs) == 1 and match.globs[0].is_literal
+
+
+def _hierarchy_check(question: Question) -> None:
+    """Each level above the one that is asked has its one unique key, with a single value (C.4.1.2.1)."""
+    for level in MODELS[question.model]:
+        if level < question.level and not is_single(question.match_of(UNIQUE_KEYS[level])):
+            raise mismatch(f"the unique key of level {level.name} must have one value")
 
 
 class _KeyReader:
@@ -162,7 +168,7 @@ class _KeyReader:
             return Key(tag, vr, keyword)
         if vr == "SQ" or element.items:
             return self._sequence(tag, keyword, element)
-        if vr in _INTEGER_BYTES:
+        if vr in NUMBERS:
             return Key(tag, vr, keyword, _binary(vr, element.value))
         text = text_decode(element.value, vr, self._codecs)
         match = self._match(tag, vr, text)
@@ -227,10 +233,9 @@ def _numbers(text: str) -> Match | None:
 
 
 def _binary(vr: str, value: bytes) -> Match | None:
-    size, signed = _INTEGER_BYTES[vr]
-    if len(value) % size:
+    numbers = numbers_read(vr, value)
+    if numbers is None:
         raise garbled("a number has odd bytes")
-    numbers = [int.from_bytes(value[at : at + size], "little", signed=signed) for at in range(0, len(value), size)]
     return NumberMatch(tuple(numbers)) if numbers else None
 
 

@@ -30,7 +30,7 @@ def time_match(text: str) -> Match:
 
 
 def moment_match(text: str) -> Match:
-    """The same of date-times; an offset from UTC is no part of the comparison, as the index holds local times."""
+    """The same of date-times; one with an offset from UTC is the moment that it says (PS3.4 C.2.2.2.5.3)."""
     zone = _ZONED.fullmatch(text)
     if zone is not None and int(zone[1]) <= _MAX_OFFSET:
         return _range(text, _moment, text, "")
@@ -42,7 +42,7 @@ def _range(text: str, read: Callable[[str], Span[_T] | None], first: str, last: 
     is_range = "-" in text and (text != first)
     low, high = read(first.strip()), read(last.strip())
     if not is_range:
-        return NoMatch() if low is None else RangeMatch(low[0], low[1])
+        return NoMatch() if low is None else RangeMatch(low[0], low[1], is_single=True)
     wrong = (first.strip() and low is None) or (last.strip() and high is None) or (low is None and high is None)
     if wrong:
         return NoMatch()
@@ -94,7 +94,16 @@ def _moment(text: str) -> Span[dt.datetime] | None:
         )
     except ValueError:
         return None
-    return dt.datetime.combine(first, time[0]), dt.datetime.combine(last, time[1])
+    zone = _zone(match[5])
+    return dt.datetime.combine(first, time[0], zone), dt.datetime.combine(last, time[1], zone)
+
+
+def _zone(offset: str | None) -> dt.tzinfo | None:
+    """The zone of "+0130"; None without an offset, and for one that no place on earth has."""
+    if not offset or int(offset[1:]) > _MAX_OFFSET:
+        return None
+    difference = dt.timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
+    return dt.timezone(-difference if offset[0] == "-" else difference)
 
 
 def date_of(text: str) -> dt.date | None:
@@ -110,6 +119,6 @@ def time_of(text: str) -> dt.time | None:
 
 
 def moment_of(text: str) -> dt.datetime | None:
-    """The moment of a stored value, its beginning, without its offset from UTC."""
+    """The moment of a stored value, its beginning, in the zone that it names."""
     found = _moment(text.strip())
     return found[0] if found else None

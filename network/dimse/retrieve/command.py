@@ -20,8 +20,11 @@ from network.dimse.scu.messages import (
     DATA_SET_TYPE,
     ERROR_COMMENT,
     FAILED,
+    MEDIUM,
     MESSAGE_ID,
     MOVE_DESTINATION,
+    PRIORITIES,
+    PRIORITY,
     REMAINING,
     RESPONDED_TO,
     STATUS,
@@ -41,6 +44,7 @@ class RetrieveCommand:
     sop_class_uid: str
     is_move: bool
     destination: str
+    priority: int = MEDIUM
 
 
 def retrieve_command(encoded: bytes) -> RetrieveCommand | None:
@@ -59,7 +63,10 @@ def retrieve_command(encoded: bytes) -> RetrieveCommand | None:
         return None
     if not 0 < len(uid) <= _UID_BYTES or len(destination) > 16 or (kind == C_MOVE_RQ) != bool(destination):
         return None
-    return RetrieveCommand(message_id, uid.decode("ascii"), kind == C_MOVE_RQ, destination.decode("ascii"))
+    priority = command_short(elements, PRIORITY)
+    if priority not in PRIORITIES:
+        priority = MEDIUM
+    return RetrieveCommand(message_id, uid.decode("ascii"), kind == C_MOVE_RQ, destination.decode("ascii"), priority)
 
 
 class RetrieveResponses:

@@ -20,6 +20,7 @@ class RetrieveRequest:
     message_id: int
     destination: str = ""
     relational: bool = False
+    priority: int = 0
 
     @property
     def is_move(self) -> bool:

@@ -182,14 +182,17 @@ class ClientAssociation:
         """Whether an idle association still stands: the peer has said nothing and not closed."""
         return self.is_established and not self._left and not self._link.readable()
 
-    def release(self) -> None:
-        """End it in order; what the peer makes of it is not our concern. May be repeated; never raises."""
+    def release(self, *, seconds: float | None = None) -> None:
+        """End it in order; what the peer makes of it, within `seconds` (default: acse_seconds), is not our concern. May
+        be repeated; never raises.
+        """
         if not self.is_established:
             return
         self.is_established = False
-        deadline = time.monotonic() + self.timeouts.acse_seconds
+        patience = self.timeouts.acse_seconds if seconds is None else seconds
+        deadline = time.monotonic() + patience
         with contextlib.suppress(LinkTimeoutError, LinkClosedError):
-            self._link.send([_RELEASE], stall_seconds=self.timeouts.acse_seconds)
+            self._link.send([_RELEASE], stall_seconds=patience)
             kind = 0
             while kind not in (RELEASE_RP, ABORT):
                 kind, length = self._link.header(deadline)
@@ -197,7 +200,7 @@ class ClientAssociation:
                     break
                 self._link.body(length, deadline)
                 if kind == RELEASE_RQ:  # both at once (PS3.8 9.2.3, release collision)
-                    self._link.send([_RELEASED], stall_seconds=self.timeouts.acse_seconds)
+                    self._link.send([_RELEASED], stall_seconds=patience)
         self._link.close()
 
     def abort(self) -> None:

@@ -3,20 +3,28 @@
 from typing import Final
 
 from network.dimse import statuses
+from network.dimse.commitment import Report, report_read
 from network.dimse.errors import AssociationError
 from network.dimse.normalized.command import event_encode
 from network.dimse.normalized.ports import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Event
+from network.dimse.query.errors import QueryError
 from network.dimse.scu.association import ClientAssociation
 from network.dimse.scu.messages import (
     ACTION_TYPE_ID,
+    AFFECTED_SOP_CLASS_UID,
+    AFFECTED_SOP_INSTANCE_UID,
     COMMAND_FIELD,
+    EVENT_TYPE_ID,
     MESSAGE_ID,
     N_ACTION_RQ,
     N_ACTION_RSP,
+    N_EVENT_REPORT_RQ,
     N_EVENT_REPORT_RSP,
     REQUESTED_SOP_CLASS_UID,
     REQUESTED_SOP_INSTANCE_UID,
     RESPONDED_TO,
+    STATUS,
+    Message,
     command_encode,
 )
 from network.dimse.scu.negotiation import Context, Proposal
@@ -30,7 +38,9 @@ REPORTING: Final = Proposal(STORAGE_COMMITMENT, _SYNTAXES, as_scp=True)
 
 
 class CommitmentError(AssociationError):
-    """The peer does not take a request or a report (codes `commitment-refused`, `report-refused`); `status` beside."""
+    """The peer does not take a request or a report, or its own makes no sense (codes `commitment-refused`,
+    `report-refused`, `report-unreadable`); `status` beside.
+    """
 
     def __init__(self, words: str, *, code: str, status: int | None) -> None:
         told = "" if status is None else f" (status {status:04X})"
@@ -62,6 +72,39 @@ def commitment_ask(opened: ClientAssociation, data: bytes) -> None:
         raise opened.broken()
     if answer.status != statuses.SUCCESS:
         raise CommitmentError("The peer refuses to commit", code="commitment-refused", status=answer.status)
+
+
+def report_receive(opened: ClientAssociation, *, seconds: float) -> Report:
+    """The peer's report on what was asked on this association, which is answered; it begins within `seconds`.
+
+    A peer may as well report on an association of its own, later (PS3.4 J.3.3). Raises AssociationError
+    (`response-timeout` when none came; the association is over then).
+    """
+    context = commitment_context(opened)
+    message = opened.receive(seconds=seconds)
+    is_report = message.command == N_EVENT_REPORT_RQ and message.context_id == context.context_id
+    message_id = message.number(MESSAGE_ID)
+    if not is_report or message_id is None or message.text(AFFECTED_SOP_CLASS_UID) != STORAGE_COMMITMENT:
+        raise opened.broken()
+    try:
+        report = report_read(message.data, explicit=context.transfer_syntax == EXPLICIT_LITTLE)
+    except QueryError as error:
+        _report_answer(opened, context, message, statuses.INVALID_ARGUMENT)
+        raise CommitmentError("The peer's report cannot be read", code="report-unreadable", status=None) from error
+    _report_answer(opened, context, message, statuses.SUCCESS)
+    return report
+
+
+def _report_answer(opened: ClientAssociation, context: Context, message: Message, status: int) -> None:
+    values: dict[int, int | str] = {
+        AFFECTED_SOP_CLASS_UID: STORAGE_COMMITMENT,
+        COMMAND_FIELD: N_EVENT_REPORT_RSP,
+        RESPONDED_TO: message.number(MESSAGE_ID) or 0,
+        STATUS: status,
+        AFFECTED_SOP_INSTANCE_UID: STORAGE_COMMITMENT_INSTANCE,
+        EVENT_TYPE_ID: message.number(EVENT_TYPE_ID) or 0,
+    }
+    opened.send(context, command_encode(values, data_set=False))
 
 
 def event_report(opened: ClientAssociation, event: Event) -> None:

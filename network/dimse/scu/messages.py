@@ -36,6 +36,13 @@ REMAINING, COMPLETED, FAILED, WARNING = 0x1020, 0x1021, 0x1022, 0x1023
 MOVE_ORIGINATOR_AE_TITLE: Final = 0x1030
 MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x1031
 
+MEDIUM: Final = 0x0000
+PRIORITIES: Final = frozenset({MEDIUM, 0x0001, 0x0002})
+"""Medium, high, low (PS3.7 9.3.1.1)."""
+
+_UIDS: Final = frozenset(
+    {AFFECTED_SOP_CLASS_UID, REQUESTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, REQUESTED_SOP_INSTANCE_UID}
+)
 _ELEMENT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<H")
 _DATA_SET: Final = 0x0001
@@ -50,7 +57,7 @@ def command_encode(values: Mapping[int, int | str], *, data_set: bool) -> bytes:
             encoded = _SHORT.pack(value)
         else:
             encoded = value.encode("ascii", "replace")
-            encoded += (b"\0" if value[:1].isdigit() else b" ") * (len(encoded) % 2)
+            encoded += (b"\0" if element in _UIDS else b" ") * (len(encoded) % 2)
         parts.append(_ELEMENT.pack(0, element, len(encoded)) + encoded)
     body = b"".join(parts)
     return _ELEMENT.pack(0, 0, 4) + struct.pack("<L", len(body)) + body

@@ -20,6 +20,8 @@ ECHO_AFTER_SECONDS: Final = 15.0
 """An association idle for longer is asked by C-ECHO first, where it has a context for it: a firewall may have let go of
 it without a word.
 """
+RELEASE_SECONDS: Final = 2.0
+"""How long a peer may take to answer the release of one that nobody needs: others wait meanwhile."""
 _STALE = frozenset({"connection-lost", "association-aborted", "response-timeout", "connection-failed"})
 _FULL = frozenset({"temporary-congestion", "local-limit-exceeded"})
 _NOTICE_SECONDS: Final = (0.05, 0.25, 1.0)
@@ -90,6 +92,8 @@ class AssociationPool:
         self._changed = threading.Condition()
         self._idle: dict[Key, deque[_Idle]] = {}
         self._in_use: Counter[PeerAddress] = Counter()
+        self._working: Counter[PeerAddress] = Counter()  # those of them that stand
+        self._returned: Counter[PeerAddress] = Counter()
         self._opened: Counter[PeerAddress] = Counter()
         self._reused: Counter[PeerAddress] = Counter()
         self._failed: Counter[PeerAddress] = Counter()
@@ -137,21 +141,51 @@ class AssociationPool:
         self._give_back(key, opened)
 
     def _take(self, key: Key, timeouts: Timeouts, *, fresh: bool) -> ClientAssociation:
-        peer, proposals = key
+        peer = key[0]
         self._wait_for_place(peer)
         try:
-            kept = None if fresh else self._kept(key, timeouts)
-            if kept is not None:
-                return kept
-            opened = self._opened_for(peer, proposals, timeouts)
+            opened = self._had(key, timeouts, fresh=fresh)
         except BaseException:
             with self._changed:
                 self._failed[peer] += 1
                 self._leave(peer)
             raise
         with self._changed:
-            self._opened[peer] += 1
+            self._working[peer] += 1
+            self._changed.notify_all()
         return opened
+
+    def _had(self, key: Key, timeouts: Timeouts, *, fresh: bool) -> ClientAssociation:
+        """A kept one, else a new one. While the peer says that it has too many, and one of ours is in use there, that
+        is waited for: the peer may take no more than one at a time.
+        """
+        deadline = self._monotonic() + self.wait_seconds
+        while True:
+            kept = None if fresh else self._kept(key, timeouts)
+            if kept is not None:
+                return kept
+            returned = self._returned[key[0]]
+            try:
+                opened = self._opened_for(*key, timeouts)
+            except AssociationError as error:
+                if error.reason not in _FULL or not self._one_returned(key[0], returned, deadline):
+                    raise
+            else:
+                with self._changed:
+                    self._opened[key[0]] += 1
+                return opened
+
+    def _one_returned(self, peer: PeerAddress, returned: int, deadline: float) -> bool:
+        """Whether an association to this peer came back after `returned` had; waits for those that are in use."""
+        with self._changed:
+            # another thread may just have got the one for which we were rejected
+            self._changed.wait_for(lambda: self._working[peer] or self._returned[peer] != returned, _NOTICE_SECONDS[1])
+            while self._working[peer] and self._returned[peer] == returned and not self._closed:
+                left = deadline - self._monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    return False
+            in_time = self._monotonic() < deadline
+            return in_time and self._returned[peer] != returned and not self._closed
 
     def _opened_for(self, peer: PeerAddress, proposals: Sequence[Proposal], timeouts: Timeouts) -> ClientAssociation:
         """A fresh one. A peer that says it has too many gets back what is kept of it, and is asked again until it has
@@ -180,7 +214,7 @@ class AssociationPool:
                 ended.append(self._idle[oldest].popleft().association)
                 open_now -= 1
         for one in ended:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
         return len(ended)
 
     def _wait_for_place(self, peer: PeerAddress) -> None:
@@ -202,7 +236,7 @@ class AssociationPool:
                     self._reused[key[0]] += 1
                 return opened
             if opened.is_quiet():
-                opened.release()
+                opened.release(seconds=RELEASE_SECONDS)
             else:
                 opened.abort()
         return None
@@ -232,9 +266,11 @@ class AssociationPool:
                 surplus = self._surplus(key[0])
             else:
                 surplus.append(opened)
+            self._working[key[0]] -= 1
+            self._returned[key[0]] += 1
             self._leave(key[0])
         for one in surplus:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
 
     def _leave(self, peer: PeerAddress) -> None:
         self._in_use[peer] -= 1
@@ -265,7 +301,7 @@ class AssociationPool:
                 if not idle:
                     del self._idle[key]
         for one in ended:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
 
     def close(self) -> None:
         """Release every idle one and keep none from now on. May be repeated."""
@@ -275,7 +311,7 @@ class AssociationPool:
             self._idle.clear()
             self._changed.notify_all()
         for one in ended:
-            one.release()
+            one.release(seconds=RELEASE_SECONDS)
 
     def state(self) -> list[PoolState]:
         """Each peer that was called since the start, in no order."""

@@ -18,6 +18,7 @@ from network.dimse.scu.messages import (
     C_STORE_RQ,
     C_STORE_RSP,
     COMMAND_FIELD,
+    MEDIUM,
     MESSAGE_ID,
     MOVE_ORIGINATOR_AE_TITLE,
     MOVE_ORIGINATOR_MESSAGE_ID,
@@ -71,10 +72,11 @@ class SendReport:
 
 @dataclass(frozen=True)
 class MoveOriginator:
-    """Whose C-MOVE a store is part of (PS3.7 9.1.1.1)."""
+    """Whose C-MOVE a store is part of (PS3.7 9.1.1.1), and how urgent that is: its stores are as urgent."""
 
     ae_title: str
     message_id: int
+    priority: int = MEDIUM
 
 
 class Sendable(Protocol):
@@ -249,19 +251,25 @@ def store_request(
     originator: MoveOriginator | None = None,
 ) -> list[Buffer]:
     """The C-STORE-RQ as PDUs, whose data set follows."""
-    command = store_command(opened.message_id(), sop_class_uid, sop_instance_uid, originator)
+    priority = MEDIUM if originator is None else originator.priority
+    command = store_command(opened.message_id(), sop_class_uid, sop_instance_uid, originator, priority=priority)
     return data_pdus(command, context.context_id, opened.accepted.max_pdu_bytes, command=True)
 
 
 def store_command(
-    message_id: int, sop_class_uid: str, sop_instance_uid: str, originator: MoveOriginator | None = None
+    message_id: int,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    originator: MoveOriginator | None = None,
+    *,
+    priority: int = MEDIUM,
 ) -> bytes:
     """A C-STORE-RQ that announces a data set (PS3.7 9.3.1.1)."""
     values: dict[int, int | str] = {
         AFFECTED_SOP_CLASS_UID: sop_class_uid,
         COMMAND_FIELD: C_STORE_RQ,
         MESSAGE_ID: message_id,
-        PRIORITY: 0,
+        PRIORITY: priority,
         AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
     }
     if originator is not None:
