@@ -41,7 +41,8 @@
   function busy(part) {
     const active = document.activeElement;
     const writing = part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
-    return writing || part.querySelector("input:checked, details[open]:not([id])") !== null;
+    const written = [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((e) => e.value !== e.defaultValue);
+    return writing || written || part.querySelector("input:checked, details[open]:not([id])") !== null;
   }
 
   function focusRemember(part) {

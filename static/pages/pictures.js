@@ -71,6 +71,7 @@
       if (asked !== wanted) return void load();
       delete picture.dataset.tries;
       picture.src = asked;
+      picture.alt = document.getElementById("place").textContent;
       ahead();
     };
     loading.src = asked;

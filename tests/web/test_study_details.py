@@ -39,7 +39,7 @@ def test_patients_of_a_conflict_are_named_as_the_objects_name_them(viewer, store
     assert study.conflict
     html = page(viewer, study)
     assert "name different patients" in html
-    for words in ("<b>Lindqvist, Maja</b>", "P4711", "<b>Okafor, &lt;i&gt;Daniel</b>", "P9"):
+    for words in ("<b><bdi>Lindqvist, Maja</bdi></b>", "P4711", "<b><bdi>Okafor, &lt;i&gt;Daniel</bdi></b>", "P9"):
         assert words in html
 
 
