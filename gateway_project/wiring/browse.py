@@ -34,6 +34,7 @@ class Row:
     settles_at: datetime | None
     upload: UploadJob | None
     settles_words: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _rows(page: StudyPage) -> list[Row]:
 
 def _row(study: Study, upload: UploadJob | None, *, held: bool) -> Row:
     settles, once = settling(study, held=held)
-    return Row(study, settles, upload, once)
+    return Row(study, settles, upload, once, held)
 
 
 def first_steps() -> dict[str, object]:

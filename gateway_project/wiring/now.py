@@ -13,7 +13,7 @@ from gateway_project.wiring import figures
 from gateway_project.wiring.charts import Chart, Point, chart, scale_decimal, scale_duration
 from gateway_project.wiring.lane_words import lane_or_vault_standing
 from gateway_project.wiring.summary import Summary, summary_now
-from gateway_project.wiring.words import count_words, duration_words, size_words
+from gateway_project.wiring.words import count_words, duration_words, size_words, within_words
 from studies.activity import Received, SourceLine, received_steps, sources_shown, sources_totals
 from studies.selectors import studies_any
 from uploads.queue import NAME as UPLOAD_QUEUE
@@ -189,8 +189,8 @@ def _delivered_chart(deliveries: Sequence[Delivery], begin: datetime) -> Chart:
         points,
         title="Time to the vault in the last 24 hours",
         description=f"{count_words(len(every), 'upload')}; half of them took no more than "
-        f"{duration_words(median(every))} from the last object to the vault's receipt, 95 in 100 no more than "
-        f"{duration_words(high_of(every))}."
+        f"{within_words(median(every))} from the last object to the vault's receipt, 95 in 100 no more than "
+        f"{within_words(high_of(every))}."
         if every
         else "No upload ended.",
         words=duration_words,
@@ -201,8 +201,8 @@ def _delivered_chart(deliveries: Sequence[Delivery], begin: datetime) -> Chart:
             (
                 _span_words(begin + number * HOUR, HOUR),
                 f"{len(seconds):,}",
-                duration_words(median(seconds)),
-                duration_words(high_of(seconds)),
+                within_words(median(seconds)),
+                within_words(high_of(seconds)),
             )
             for number, seconds in enumerate(by_hour)
             if seconds
@@ -216,8 +216,8 @@ def _hour_point(start: datetime, seconds: Sequence[float]) -> Point:
     if not seconds:
         return Point(label, None, note="no upload")
     middle, high = median(seconds), high_of(seconds)
-    note = f"{count_words(len(seconds), 'upload')}, half within {duration_words(middle)}, 95 in 100 within "
-    return Point(label, middle, high, note + duration_words(high))
+    note = f"{count_words(len(seconds), 'upload')}, half within {within_words(middle)}, 95 in 100 within "
+    return Point(label, middle, high, note + within_words(high))
 
 
 def high_of(seconds: Sequence[float]) -> float:

@@ -12,9 +12,9 @@ from gateway_project.wiring import figures
 from gateway_project.wiring.lane_words import Standing, lane_or_vault_standing
 from gateway_project.wiring.words import clock_words, count_words, duration_words, isolated, person_words
 from studies.models import Study, StudyState
-from studies.selectors import studies_any, studies_failed, studies_failed_count, study_counts_since
+from studies.selectors import studies_any, studies_failed, study_counts_since
 from uploads.selectors import upload_latest_done
-from uploads.selectors.lines import studies_alert_keys
+from uploads.selectors.lines import studies_alert_keys, studies_behind, uploads_behind
 
 SHOWN = 5
 SAFE = (StudyState.UPLOADED, StudyState.PENDING_DELETION, StudyState.DELETED)
@@ -50,16 +50,17 @@ def summary_now(now: datetime, *, machine: figures.Machine | None = None) -> Sum
     """The first sentence: is everything of today where it belongs, and if not, what to press."""
     midnight = localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     counts = study_counts_since(midnight)
-    failed = studies_failed(SHOWN)
-    failed_total = studies_failed_count() if len(failed) == SHOWN else len(failed)
     machine = machine or figures.machine_figures(now)
     standings = [(lane, lane_or_vault_standing(lane, now)) for lane in machine.lanes]
     lanes = [(lane, standing) for lane, standing in standings if standing.is_trouble]
+    lane_ids = [lane.pk for lane, _standing in lanes]
+    behind = uploads_behind(lane_ids)
+    failed, failed_total = studies_failed(SHOWN, told=studies_behind(lane_ids) if behind else None)
     alerts = alerts_unacknowledged(
         SHOWN, without=[f"lane:{lane.name}" for lane, _standing in lanes], told=studies_alert_keys()
     )
     troubles = _machine_troubles(machine)
-    troubles += [_lane_trouble(lane, standing, now) for lane, standing in lanes]
+    troubles += [_lane_trouble(lane, standing, now, behind.get(lane.pk, 0)) for lane, standing in lanes]
     troubles += [_alert_trouble(alert) for alert in alerts.rows]
     troubles += [_study_trouble(study) for study in failed]
     sentence, detail = _today(counts)
@@ -128,12 +129,14 @@ def _latest_took() -> str:
     return f"The latest took {took} from its last object to the vault's receipt."
 
 
-def _lane_trouble(lane: Lane, standing: Standing, now: datetime) -> Trouble:
+def _lane_trouble(lane: Lane, standing: Standing, now: datetime, behind: int) -> Trouble:
+    """One cause is one thing: the studies that wait for it are counted here and not listed."""
     again = f" The next try is in {duration_words((standing.until - now).total_seconds())}." if standing.until else ""
+    waits = f" {count_words(behind, 'upload waits', 'uploads wait')} for it." if behind else ""
     return Trouble(
         tone=standing.tone,
         title=f"{lane.title}: {standing.word}",
-        words=f"{standing.words}{again}",
+        words=f"{standing.words}{again}{waits}",
         since=lane.changed_at,
         button=standing.button if standing.resumes else "",
         button_address=reverse("lane-resume", args=(lane.pk,)) if standing.resumes else "",

@@ -36,6 +36,11 @@ def duration_words(seconds: float) -> str:
     return f"{seconds} s"
 
 
+def within_words(seconds: float) -> str:
+    """The same after "within" or "no more than": `1 s` for what was quicker than a second."""
+    return duration_words(max(seconds, 1.0))
+
+
 def clock_words(moment: datetime) -> str:
     """`22:00` by the clock on the wall here."""
     return f"{localtime(moment):%H:%M}"

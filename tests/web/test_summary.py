@@ -95,6 +95,20 @@ def test_upload_that_was_given_up_counts_once_not_also_as_its_alert(operator, va
     assert "Given up (upload)." in page(operator)
 
 
+def test_one_vault_that_is_away_is_one_thing_however_many_studies_wait_for_it(operator, vault) -> None:
+    for _ in range(7):
+        study = study_make(state=StudyState.FAILED_TRANSIENT, reason="Nothing listens there.")
+        upload_make(revision_make(study), vault, JobState.READY, error_code="x", error_words="Nothing listens there.")
+    lost = study_make(state=StudyState.FAILED_PERMANENT, reason="A stored object is damaged.")
+    other = study_make(state=StudyState.FAILED_TRANSIENT, reason="The vault refused this one.")
+    Lane.objects.filter(pk=vault.lane_id).update(faults=1, fault_words="Nothing listens there.")
+    html = page(operator)
+    assert "3 things need a hand." in html
+    assert "7 uploads wait for it." in html
+    for study in (lost, other):
+        assert reverse("study-retry", args=(study.pk,)) in html
+
+
 def test_vault_that_is_switched_off_needs_nobody(vault, operator) -> None:
     """As the demonstration vault is from the day on when a real one is pinned."""
     vault_switch(vault, enabled=False, actor="process:first-start")

@@ -1,10 +1,11 @@
 """What is asked about lines of uploads and their times: the page of vaults, the figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import CharField, Count, Min, OuterRef, Prefetch, QuerySet, Subquery, Sum, Value
+from django.db.models import CharField, Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Cast, Concat
 
 from gateway_project.core.models import JobState, Lane
@@ -56,6 +57,20 @@ def lanes_standing() -> list[Lane]:
     """Every lane there is; that of a vault with what its vault says of it. One query."""
     told = ("vault__lane_id", "vault__enabled", "vault__parallel_studies")
     return list(Lane.objects.select_related("vault").only(*LANE_FIELDS, *told).order_by("pk"))
+
+
+def studies_behind(lane_ids: Sequence[int]) -> Q:
+    """Studies that wait for one of these lanes to try an upload again."""
+    jobs = UploadJob.objects.filter(revision__study_id=OuterRef("pk"), state=JobState.READY, lane_id__in=lane_ids)
+    return Q(Exists(jobs))
+
+
+def uploads_behind(lane_ids: Sequence[int]) -> dict[int, int]:
+    """How many uploads wait in each of these lanes; no query for none."""
+    if not lane_ids:
+        return {}
+    jobs = UploadJob.objects.filter(queue=QUEUE_NAME, state=JobState.READY, lane_id__in=lane_ids).order_by()
+    return dict(jobs.values_list("lane_id").annotate(number=Count("pk")))
 
 
 def studies_alert_keys() -> QuerySet[UploadJob, Any]:

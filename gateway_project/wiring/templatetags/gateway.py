@@ -148,6 +148,12 @@ def person(name: str) -> SafeString | str:
 
 
 @register.filter
+def person_text(name: str) -> str:
+    """The same for an attribute, where no markup is."""
+    return words.isolated(words.person_words(name))
+
+
+@register.filter
 def modalities(value: str) -> list[str]:
     return [part for part in value.split("\\") if part]
 
