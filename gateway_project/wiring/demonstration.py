@@ -18,7 +18,13 @@ from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, 
 from uploads.models import Vault
 from uploads.services.identity import identity_jwk
 from uploads.services.vaults import vault_ensure, vault_switch
-from uploads.vault.registry import gateway_register, recipient_register, vault_create, vault_receipt_jwk
+from uploads.vault.registry import (
+    gateway_register,
+    recipient_register,
+    token_usable,
+    vault_create,
+    vault_receipt_jwk,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +105,10 @@ def _recipient_jwk(places: Demonstration) -> dict[str, str]:
 def _token(known: Vault | None) -> str:
     if known is not None:
         try:
-            return secret_decrypt(known.token)
-        except SecretError:  # encrypted with a key that is gone: the vault is ours, so it simply learns a new one
-            logger.warning("demonstration token replaced")
+            token = secret_decrypt(known.token)
+        except SecretError:  # encrypted with a key that is gone
+            token = ""
+        if token_usable(token):
+            return token
+        logger.warning("demonstration token replaced")  # the vault is ours, so it simply learns a new one
     return secrets.token_urlsafe(32)

@@ -14,6 +14,7 @@ from gateway_project.wiring.file_systems import file_systems_judge
 from gateway_project.wiring.locks import LockError, lock_hold
 from gateway_project.wiring.setup import administrator_exists, setup_link
 from studies.dicom.errors import DicomError
+from uploads.vault.errors import VaultStoreError
 
 
 class Command(BaseCommand):
@@ -28,7 +29,7 @@ class Command(BaseCommand):
             places = prepare.gateway_prepare()
             prepare.ports_check()
             warning = file_systems_judge()
-        except (LockError, prepare.PrepareError, GatewayError, DicomError) as error:
+        except (LockError, prepare.PrepareError, GatewayError, DicomError, VaultStoreError) as error:
             raise CommandError(str(error)) from error
         self._tell(demonstration=places is not None)
         if warning:
