@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.urls import reverse
+
 from gateway_project.core.models import Lane
 from gateway_project.core.options import option
 from uploads.models import Vault
@@ -46,6 +48,12 @@ def lane_or_vault_standing(lane: Lane, now: datetime) -> Standing:
     """The same for any lane; for that of a vault as the vault has it (no query if it was read with the lane)."""
     vault: Vault | None = getattr(lane, "vault", None)
     return lane_standing(lane, now) if vault is None else vault_standing(vault, now)
+
+
+def lane_address(lane: Lane) -> str:
+    """The page where what is wrong with it is told in full and put right; empty for a lane without one."""
+    vault: Vault | None = getattr(lane, "vault", None)
+    return "" if vault is None else reverse("vault", args=(vault.pk,))
 
 
 def lane_standing(lane: Lane, now: datetime, *, parallel: int | None = None) -> Standing:

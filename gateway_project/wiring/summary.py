@@ -9,7 +9,7 @@ from django.utils.timezone import localtime
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.selectors import alerts_unacknowledged
 from gateway_project.wiring import figures
-from gateway_project.wiring.lane_words import Standing, lane_or_vault_standing
+from gateway_project.wiring.lane_words import Standing, lane_address, lane_or_vault_standing
 from gateway_project.wiring.words import clock_words, count_words, duration_words, isolated, person_words
 from studies.models import Study, StudyState
 from studies.selectors import studies_any, studies_failed, study_counts_since
@@ -23,13 +23,14 @@ FAILED = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that needs a hand: what, why, since when, and the button that helps."""
+    """One thing that needs a hand: what, why, since when, and the button that helps; `go`: that of its link, if any."""
 
     tone: str
     title: str
     words: str
     since: datetime | None
     link: str = ""
+    go: str = ""
     button: str = ""
     button_address: str = ""
 
@@ -138,6 +139,7 @@ def _lane_trouble(lane: Lane, standing: Standing, now: datetime, behind: int) ->
         title=f"{lane.title}: {standing.word}",
         words=f"{standing.words}{again}{waits}",
         since=lane.changed_at,
+        link=lane_address(lane),
         button=standing.button if standing.resumes else "",
         button_address=reverse("lane-resume", args=(lane.pk,)) if standing.resumes else "",
     )
@@ -150,6 +152,7 @@ def _alert_trouble(alert: Alert) -> Trouble:
         words=alert.words,
         since=alert.opened_at,
         link=alert.link if alert.link.startswith("/") else "",
+        go="Go there",
         button="Acknowledge",
         button_address=reverse("alert-acknowledge", args=(alert.pk,)),
     )

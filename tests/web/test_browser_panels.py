@@ -79,7 +79,7 @@ def quarantine_fill() -> None:
                      reason="The file is not a DICOM Part 10 file: remove it from the import, or export it again from "
                      "its source.")  # fmt: skip
     quarantined_make(keep=False, code="uid-invalid", reason="A UID holds something else than digits and dots, or over "
-                     "64 of them: quarantine the object and check the sender.", size_bytes=26_000_000)  # fmt: skip
+                     "64 of them: check the sender.", size_bytes=26_000_000)  # fmt: skip
     quarantined_make(state="accepted", decided_by="user:anna", decided_at=ago(hours=1))
 
 

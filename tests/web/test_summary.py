@@ -109,6 +109,14 @@ def test_one_vault_that_is_away_is_one_thing_however_many_studies_wait_for_it(op
         assert reverse("study-retry", args=(study.pk,)) in html
 
 
+def test_trouble_leads_to_where_it_is_put_right(viewer, vault) -> None:
+    Lane.objects.filter(pk=vault.lane_id).update(held=True, faults=1, fault_words="Enter a valid token.")
+    Alert.objects.create(key="quarantine", code="quarantined", words="Objects wait.", link="/quarantine/")
+    html = page(viewer)
+    assert f'<a href="/vaults/{vault.pk}/">Vault default: stopped, waits for a person</a>' in html
+    assert '<a class="button" href="/quarantine/">Go there</a>' in html
+
+
 def test_vault_that_is_switched_off_needs_nobody(vault, operator) -> None:
     """As the demonstration vault is from the day on when a real one is pinned."""
     vault_switch(vault, enabled=False, actor="process:first-start")
