@@ -31,7 +31,9 @@
         if (details) details.open = true;
       }
       prepare(part);
+      const left = shown.scrollLeft;
       shown.replaceWith(part);
+      part.scrollLeft = left;
       focusRestore(part, focus);
     }
   }
@@ -196,6 +198,9 @@
     } else if (event.key === "/" && search) {
       event.preventDefault();
       search.select();
+    } else if (event.key === "/") {
+      const studies = document.querySelector(".top nav a[href$='/studies/']");
+      if (studies) location.href = `${studies.href}#search`;
     } else if (event.key === "?" && keys) {
       keys.showModal();
     } else if ((event.key === "ArrowDown" && rowsMove(1)) || (event.key === "ArrowUp" && rowsMove(-1))) {
@@ -211,6 +216,7 @@
     document.addEventListener("visibilitychange", () => document.hidden || refresh());
   }
   prepare(document);
+  if (location.hash === "#search") document.getElementById("search")?.select();
   const here = document.querySelector(".top nav a[aria-current]");
   if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
   window.setInterval(tick, 1000);

@@ -291,11 +291,6 @@ def failures_by_code(queues: Iterable[Queue]) -> dict[tuple[str, ...], int]:
     return {tuple(labels): number for *labels, number in rows}
 
 
-def lease_held(name: str, *, now: datetime) -> bool:
-    """Whether somebody leads there now."""
-    return Lease.objects.filter(pk=name, until__gt=now).exists()
-
-
 def rollup_totals() -> dict[str, int]:
     """How many rows each rollup has counted since the beginning."""
     return dict(RollupMark.objects.values_list("name", "total"))

@@ -8,6 +8,7 @@ from django.utils.timezone import localtime
 
 from gateway_project.core.models import JobState, Lane
 from gateway_project.core.options import option
+from gateway_project.core.selectors import workers_running
 from gateway_project.wiring.browse_steps import StepCard, settling, step_cards, studies_held
 from gateway_project.wiring.cursor import cursor_read, cursor_write
 from gateway_project.wiring.lane_words import Standing, vault_standing
@@ -26,6 +27,9 @@ from studies.selectors import (
 )
 from uploads.models import UploadJob
 from uploads.selectors import study_uploads, uploads_running, vaults_enabled
+
+# In these states something has still to be done for a study here.
+UNFINISHED = (StudyState.RECEIVING, StudyState.SETTLED, StudyState.UPLOADING, StudyState.FAILED_TRANSIENT)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class StudyView:
     demonstration: bool
     settles_words: str
     trouble: UploadJob | None
+    idle: bool
     lane: Lane | None
     standing: Standing | None
     changed: list[list[Instance]]
@@ -126,6 +131,7 @@ def study_view(study: Study, now: datetime) -> StudyView:
     steps = study_steps(study.study_instance_uid)
     changed = study_changed_instances(study.pk)
     lane, standing = _waits_for_lane(uploads, now)
+    moves = study.state in UNFINISHED
     return StudyView(
         study=study,
         settles_at=settles,
@@ -139,6 +145,7 @@ def study_view(study: Study, now: datetime) -> StudyView:
         settles_words=once,
         held=held,
         trouble=_trouble(uploads),
+        idle=moves and not workers_running(now),
         lane=lane,
         standing=standing,
         changed=[list(versions) for _uid, versions in groupby(changed, lambda instance: instance.sop_instance_uid)],

@@ -23,10 +23,10 @@ from gateway_project.core.selectors import (
     alerts_by_severity,
     audit_lag,
     failures_by_code,
-    lease_held,
     queue_lines,
     rings_waiting,
     rollup_totals,
+    workers_running,
 )
 from network.selectors import LiveList, associations_live
 from studies.activity import (
@@ -155,7 +155,7 @@ def delivery_figures() -> tuple[list[DeliveryTimes], dict[str, int]]:
 
 def machine_figures(now: datetime) -> Machine:
     """Two queries, and the acceptor is asked."""
-    return Machine(live_figures(), lease_held("ticker", now=now), lanes_standing())
+    return Machine(live_figures(), workers_running(now), lanes_standing())
 
 
 def queue_figures(lanes: list[Lane]) -> Queues:

@@ -197,5 +197,6 @@
   stage.addEventListener("pointercancel", () => { drag = null; });
 
   position.hidden = items.length < 2;
+  document.getElementById("handling").hidden = false;
   ahead();
 })();

@@ -8,10 +8,17 @@ from django.urls import reverse
 from django.utils.timezone import now
 from pydicom import dcmread
 
-from gateway_project.core.models import JobState, Lane
+from gateway_project.core.models import JobState, Lane, Lease
 from studies.models import Instance, QuarantinedObject, QuarantineState, Study, StudyState
 from tests.studies.house import House
-from tests.web.factories import attempt_make, revision_make, series_make, study_make, upload_make
+from tests.web.factories import (
+    attempt_make,
+    revision_make,
+    series_make,
+    study_make,
+    upload_make,
+    uploaded_study_make,
+)
 from tests.web.stored import slices_write, stored_make
 from uploads.models import UploadJob
 
@@ -127,6 +134,15 @@ def test_failed_study_offers_one_button_where_one_does_it(operator, vault, lane,
     assert hidden not in html
     assert html.count('<button class="primary">') == 1
     assert "<dt>Attempts</dt><dd>1</dd>" in html
+
+
+def test_study_says_that_nothing_moves_while_the_workers_do_not_run(viewer, vault) -> None:
+    open_study, safe = study_make(open_since=now()), uploaded_study_make(vault)
+    words = "The workers of the gateway do not run"
+    assert words not in page(viewer, open_study)
+    Lease.objects.all().delete()
+    assert words in page(viewer, open_study)
+    assert words not in page(viewer, safe)
 
 
 def test_wait_is_told_with_its_reason(viewer) -> None:
