@@ -115,11 +115,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Machine:
-    """How the gateway's own parts stand: listeners, workers, and the lanes to the outside."""
+    """How the gateway's own parts stand: listeners, workers, what carries the rings, and the lanes to the outside."""
 
     live: Live
     workers: bool
+    broker: bool
     lanes: list[Lane]
+
+    @property
+    def works(self) -> bool:
+        """Whether anything is settled, uploaded and counted."""
+        return self.workers and self.broker
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,8 @@ def delivery_figures() -> tuple[list[DeliveryTimes], dict[str, int]]:
 
 
 def machine_figures(now: datetime) -> Machine:
-    """Two queries, and the acceptor is asked."""
-    return Machine(live_figures(), workers_running(now), lanes_standing())
+    """Two queries; the acceptor is asked, and Redis where it carries the rings."""
+    return Machine(live_figures(), workers_running(now), broker_answers(), lanes_standing())
 
 
 def queue_figures(lanes: list[Lane]) -> Queues:

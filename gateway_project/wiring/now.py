@@ -84,6 +84,7 @@ class NowView:
     silent: int
     quarantine: figures.Line
     broker: bool
+    counting: bool
     started: bool
 
     listeners_away: ClassVar[Mark] = ("stop", "bad", "no answer")
@@ -107,7 +108,7 @@ def now_view(now: datetime) -> NowView:
     waiting = figures.waiting_figures()
     return NowView(
         summary=summary_now(now, machine=machine),
-        received=_received_chart(steps, begin),
+        received=_received_chart(steps, begin, counting=machine.works),
         delivered=_delivered_chart(deliveries_since(begin), begin),
         today=_today_words(steps, _midnight(now)),
         live=machine.live,
@@ -118,7 +119,8 @@ def now_view(now: datetime) -> NowView:
         sources_more=max(totals.sources - len(sources), 0),
         silent=sum(line.silent_since is not None for line in sources),
         quarantine=waiting.quarantine,
-        broker=figures.broker_answers(),
+        broker=machine.broker,
+        counting=machine.works,
         started=bool(totals.sources) or studies_any(),
     )
 
@@ -136,7 +138,7 @@ def _today_words(steps: Sequence[Received], midnight: datetime) -> str:
     return f"{count_words(objects, 'object')}, {size_words(sum(step.size_bytes for step in today))}" if objects else ""
 
 
-def _received_chart(steps: Sequence[Received], begin: datetime) -> Chart:
+def _received_chart(steps: Sequence[Received], begin: datetime, *, counting: bool) -> Chart:
     count = int(HOURS * HOUR / STEP)
     sums = [[0, 0] for _ in range(count)]
     for step in steps:
@@ -171,7 +173,9 @@ def _received_chart(steps: Sequence[Received], begin: datetime) -> Chart:
             for number, (objects, size) in enumerate(hours)
             if objects
         ],
-        empty="Nothing had been received in the last 24 hours when it was counted, at most a quarter of a minute ago.",
+        empty="Nothing had been received in the last 24 hours when it was counted, at most a quarter of a minute ago."
+        if counting
+        else "Nothing is counted while the workers or the task queue are away.",
     )
 
 

@@ -93,6 +93,10 @@ def _machine_troubles(machine: figures.Machine) -> list[Trouble]:
     if not machine.workers:
         words = f"Studies are received and safe, but none settles and none is uploaded. {help_words}"
         troubles.append(Trouble("bad", "The workers do not run", words, None))
+    if not machine.broker:
+        words = "Studies are received and safe, but none settles and no upload begins until it answers; then all of it "
+        words += "goes on by itself. Start Redis, or mend the way to it (REDIS_URL)."
+        troubles.append(Trouble("bad", "The task queue does not answer", words, None))
     return troubles
 
 

@@ -230,6 +230,24 @@ def test_parts_that_do_not_run_are_the_first_thing_said(viewer, monkeypatch) -> 
     assert "2 things need a hand." in page(viewer, "/studies/")
 
 
+def test_task_queue_that_does_not_answer_is_the_first_thing_said(viewer, monkeypatch) -> None:
+    """Nothing settles then, and nothing is counted: what is shown must not look like a quiet day."""
+    study_make(state=StudyState.RECEIVING)
+
+    class Away:
+        def ping(self) -> bool:
+            raise ConnectionError
+
+    monkeypatch.setattr(figures, "get_broker", Away)
+    html = page(viewer)
+    assert "1 thing needs a hand." in html
+    assert "The task queue does not answer" in html
+    assert "Start Redis" in html
+    assert "Nothing had been received" not in html
+    assert "No device has sent an object yet" not in html
+    assert "1 thing needs a hand." in page(viewer, "/studies/")
+
+
 # -- the sources -------------------------------------------------------------------------------------------------------
 
 
