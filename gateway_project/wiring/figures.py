@@ -44,6 +44,7 @@ from uploads.models import DeliveryTimes
 from uploads.selectors.lines import delivery_times, delivery_totals, lanes_standing
 
 SOURCES_MOST = 100
+BROKER_AWAY_SECONDS = 15.0
 CLUSTERS = (CONTROL_CLUSTER, TRANSFER_CLUSTER)
 
 
@@ -228,12 +229,24 @@ def answer_figures() -> Answers:
         return Answers(database, None)
 
 
+class _Broker:
+    """What this process knows of Redis: after a silent one was waited for, no page waits for it again at once."""
+
+    away_until = 0.0
+
+
 def broker_answers() -> bool:
-    """Whether what carries the rings is there; no query, when that is the database itself."""
-    try:
-        return _timed_broker() is not None
-    except Exception:  # noqa: BLE001 - as above
+    """Whether what carries the rings is there, asked again 15 seconds after it was not; no query, when that is the
+    database itself.
+    """
+    if time.monotonic() < _Broker.away_until:
         return False
+    try:
+        answers = _timed_broker() is not None
+    except Exception:  # noqa: BLE001 - as above
+        answers = False
+    _Broker.away_until = 0.0 if answers else time.monotonic() + BROKER_AWAY_SECONDS
+    return answers
 
 
 def _timed_broker() -> float | None:

@@ -234,11 +234,15 @@ def test_task_queue_that_does_not_answer_is_the_first_thing_said(viewer, monkeyp
     """Nothing settles then, and nothing is counted: what is shown must not look like a quiet day."""
     study_make(state=StudyState.RECEIVING)
 
+    asked: list[object] = []
+
     class Away:
         def ping(self) -> bool:
+            asked.append(self)
             raise ConnectionError
 
     monkeypatch.setattr(figures, "get_broker", Away)
+    monkeypatch.setattr(figures._Broker, "away_until", 0.0)
     html = page(viewer)
     assert "1 thing needs a hand." in html
     assert "The task queue does not answer" in html
@@ -246,6 +250,7 @@ def test_task_queue_that_does_not_answer_is_the_first_thing_said(viewer, monkeyp
     assert "Nothing had been received" not in html
     assert "No device has sent an object yet" not in html
     assert "1 thing needs a hand." in page(viewer, "/studies/")
+    assert len(asked) == 1, "a silent one takes seconds: it is not waited for on every page"
 
 
 # -- the sources -------------------------------------------------------------------------------------------------------
