@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from gateway_project.core.models import AuditEvent
+from gateway_project.core.secrets import secret_decrypt
 from uploads.envelope.keys import fingerprint, jwk_from_key, key_generate, private_key_write, thumbprint
 from uploads.models import Vault
 from uploads.selectors import deletion_allowed
@@ -107,6 +108,36 @@ def test_a_vault_is_pinned_with_the_fingerprints_of_both_keys_and_shown_beside_w
     assert told(RECIPIENT) in run("vaultpin")
     with pytest.raises(CommandError, match="vault-exists"):
         pinned(served)
+
+
+def test_another_token_or_address_is_tried_before_it_is_kept(served: Served, tmp_path: Path) -> None:
+    vault = pinned(served)
+    gateway_register(served.directory, gateway_id="gateway-01", token="MARKED-another-token", jwk=identity_jwk())
+    wrong, right = tmp_path / "wrong", tmp_path / "right"
+    wrong.write_text("MARKED-refused-token")
+    right.write_text("MARKED-another-token\n")
+    with pytest.raises(CommandError, match="unauthorized"):
+        run("vaultpin", "main", "--token-file", str(wrong))
+    with pytest.raises(CommandError, match="connection-refused"):
+        run("vaultpin", "main", "--token-file", str(right), "--url", "http://127.0.0.1:9")
+    assert Vault.objects.get().token == vault.token
+    shown = run("vaultpin", "main", "--token-file", str(right))
+    assert "MARKED" not in shown
+    vault.refresh_from_db()
+    assert secret_decrypt(vault.token) == "MARKED-another-token"
+    moved = served.url.replace("127.0.0.1", "localhost")
+    run("vaultpin", "main", "--url", moved)
+    assert Vault.objects.get().base_url == moved
+    changes = AuditEvent.objects.filter(subject=f"vault:{vault.pk}").order_by("id").values_list("detail", flat=True)
+    assert [change["action"] for change in changes][1:] == ["token changed", "address changed"]
+
+
+def test_address_with_other_keys_is_refused(served: Served) -> None:
+    vault = pinned(served)
+    Vault.objects.filter(pk=vault.pk).update(receipt_jwk=jwk_from_key(NEW), base_url="http://127.0.0.1:9")
+    with pytest.raises(CommandError, match="key-differs"):
+        run("vaultpin", "main", "--url", served.url)
+    assert Vault.objects.get().base_url == "http://127.0.0.1:9"
 
 
 def test_what_differs_is_shown_and_is_a_failure(served: Served) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 
 from django.db import transaction
@@ -18,7 +19,7 @@ from uploads.envelope.keys import key_from_jwk, thumbprint
 from uploads.models import Vault
 from uploads.ports import ArchivePort, VaultError
 from uploads.services.limits import vault_share
-from uploads.services.pins import Offer, PinError, key_compared
+from uploads.services.pins import Offer, PinError, key_compared, offer_fetch, pin_rows
 from uploads.ways import way_check
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,30 @@ def vault_add(
         Vault.objects.filter(pk=vault.pk).update(required=required)
     vault.refresh_from_db()
     return vault
+
+
+def vault_reach(vault: Vault, *, base_url: str = "", token: str = "", actor: str) -> Offer:
+    """Another address or token for a vault that is set up, once it was tried: the same vault must answer there, with
+    the keys that are pinned. Answers what it offers; its lane stays as it is.
+
+    Raises VaultError, JobFault or PinError, and nothing is changed.
+    """
+    tried = {"base_url": base_url, "token": secret_encrypt(token) if token else ""}
+    changed = {name: value for name, value in tried.items() if value}
+    candidate = copy(vault)
+    for name, value in changed.items():
+        setattr(candidate, name, value)
+    offer = offer_fetch(vault_client(candidate), recipient_key_id=vault.recipient_key_id)
+    if not all(row.same for row in pin_rows(vault, offer)):
+        raise PinError("What answers there has other keys than those pinned. Nothing was changed.", code="key-differs")
+    with transaction.atomic():
+        Vault.objects.filter(pk=vault.pk).update(**changed)
+        what = " and ".join(label for name, label in (("base_url", "address"), ("token", "token")) if name in changed)
+        audit_record(
+            AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{vault.pk}", detail={"action": f"{what} changed"}
+        )
+    vault.refresh_from_db(fields=list(changed))
+    return offer
 
 
 def vault_switch(vault: Vault, *, enabled: bool, actor: str) -> None:

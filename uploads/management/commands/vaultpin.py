@@ -12,11 +12,11 @@ from gateway_project.core.errors import JobFault
 from uploads.client import VaultClient
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import fingerprint
-from uploads.models import Vault
+from uploads.models import Transport, Vault
 from uploads.ports import VaultError
 from uploads.services import pins
 from uploads.services.identity import identity_jwk
-from uploads.services.vaults import vault_add, vault_client
+from uploads.services.vaults import vault_add, vault_client, vault_reach
 
 ACTOR = "command:vaultpin"
 FILE_BYTES_MAX = 64 * 1024
@@ -32,8 +32,12 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("name", nargs="?", default="", help="the vault; a new one with --url, --token-file and --key-id")
         add("--identity", action="store_true", help="show this gateway's public identity, for vaults to register")
-        add("--url", default="", help="a new vault's address")
-        add("--token-file", type=Path, help="file with the token that the new vault has given this gateway")
+        add("--url", default="", help="a new vault's address; of a known one, where it has moved to")
+        add(
+            "--token-file",
+            type=Path,
+            help="file with the token that the vault has given this gateway; also another one",
+        )
         add("--optional", action="store_true", help="a study is uploaded also without the new vault's receipt")
         add("--key-id", default="", help="pin the recipient key of this id, as the vault publishes it")
         add("--fingerprint", default="", help="of the recipient key, as the recipient has told it")
@@ -54,7 +58,7 @@ class Command(BaseCommand):
                 self._identity()
             elif not name:
                 self._list()
-            elif options["url"]:
+            elif options["url"] and (options["key_id"] or not Vault.objects.filter(name=name).exists()):
                 self._add(name)
             else:
                 self._known(name)
@@ -95,6 +99,9 @@ class Command(BaseCommand):
         vault = Vault.objects.select_related("lane").filter(name=name).first()
         if vault is None:
             raise CommandError("There is no vault of this name. Without a name the command lists them.")
+        if self._options["url"] or self._options["token_file"] is not None:
+            self._reach(vault)
+            return
         changed = self._offline(vault)
         key_id = self._options["key_id"] or vault.recipient_key_id
         if changed and not (self._options["key_id"] or self._options["receipt_fingerprint"]):
@@ -110,6 +117,14 @@ class Command(BaseCommand):
         self._pinned(vault, rows)
         if not all(row.same for row in rows):
             raise CommandError("The vault offers something else than what is pinned. Nothing is sent to it like this.")
+
+    def _reach(self, vault: Vault) -> None:
+        """Another address or token, tried before it is kept: the pinned keys must be there."""
+        if vault.transport != Transport.GVE1:
+            raise CommandError("A DICOMweb server is changed in the administration: /admin/, DICOMweb servers.")
+        token = self._read("token_file").strip() if self._options["token_file"] is not None else ""
+        offer = vault_reach(vault, base_url=self._options["url"], token=token, actor=ACTOR)
+        self._pinned(vault, pins.pin_rows(vault, offer))
 
     def _offline(self, vault: Vault) -> bool:
         """What needs no vault: recovery and signing key, and the recipient's statement."""
@@ -157,7 +172,7 @@ class Command(BaseCommand):
     def _pinned(self, vault: Vault, rows: list[pins.PinRow]) -> None:
         lines = self._lines(rows)
         if vault.lane.held:
-            lines.append("The vault's lane is held. When the pins are right, resume it: /admin/, Lanes.")
+            lines.append("The vault's lane is held. When all is right, resume it on the vault's page.")
         self._show(self._document(vault, rows), lines)
 
     def _lines(self, rows: list[pins.PinRow]) -> list[str]:
