@@ -31,7 +31,9 @@
         if (details) details.open = true;
       }
       prepare(part);
+      const left = shown.scrollLeft;
       shown.replaceWith(part);
+      part.scrollLeft = left;
       focusRestore(part, focus);
     }
   }
@@ -41,7 +43,8 @@
   function busy(part) {
     const active = document.activeElement;
     const writing = part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
-    return writing || part.querySelector("input:checked, details[open]:not([id])") !== null;
+    const written = [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((e) => e.value !== e.defaultValue);
+    return writing || written || part.querySelector("input:checked, details[open]:not([id])") !== null;
   }
 
   function focusRemember(part) {
@@ -195,6 +198,9 @@
     } else if (event.key === "/" && search) {
       event.preventDefault();
       search.select();
+    } else if (event.key === "/") {
+      const studies = document.querySelector(".top nav a[href$='/studies/']");
+      if (studies) location.href = `${studies.href}#search`;
     } else if (event.key === "?" && keys) {
       keys.showModal();
     } else if ((event.key === "ArrowDown" && rowsMove(1)) || (event.key === "ArrowUp" && rowsMove(-1))) {
@@ -210,6 +216,7 @@
     document.addEventListener("visibilitychange", () => document.hidden || refresh());
   }
   prepare(document);
+  if (location.hash === "#search") document.getElementById("search")?.select();
   const here = document.querySelector(".top nav a[aria-current]");
   if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
   window.setInterval(tick, 1000);

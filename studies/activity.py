@@ -1,19 +1,20 @@
 """What is asked about sources and what they sent: all of it from rollups, whose size does not follow the instances'."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Case, Count, Min, OuterRef, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce, Concat
 
-from gateway_project.core.models import RollupMark
+from gateway_project.core.models import Alert, RollupMark
 from studies.models import ANY_SOURCE, Arrival, QuarantinedObject, QuarantineState, SourceActivity, SourcePolicy, Study
+from studies.silence import ALERT_SOURCE
 
 STEP_MINUTES, HOUR_MINUTES = 10, 60
 RECENT_DAYS = 7
 MARK_INSTANCES, MARK_REVISIONS = "instances", "revisions"
 BEHIND_ROWS = 20_000
+SILENT_MOST = 50
 DAY = timedelta(days=1)
 
 
@@ -49,14 +50,48 @@ def arrivals_behind() -> bool:
     return mark is not None and mark.seen_to - mark.counted_to > BEHIND_ROWS
 
 
-def sources_latest(limit: int) -> list[SourceActivity]:
-    """Who sent last, the latest first."""
-    return list(SourceActivity.objects.order_by("-last_at", "pk")[:limit])
+@dataclass(frozen=True)
+class SourceLine:
+    """One source: objects since a moment, whether it is watched for silence, and since when its silence is told of."""
+
+    source: SourceActivity
+    today: int
+    watched: bool
+    silent_since: datetime | None
 
 
-def sources_first(limit: int) -> list[SourceActivity]:
-    """Who sent first of all, the first one first."""
-    return list(SourceActivity.objects.order_by("pk")[:limit])
+def sources_shown(limit: int, *, midnight: datetime) -> list[SourceLine]:
+    """The silent ones, then as many others; who sent last comes first. One query.
+
+    `today` are the objects since midnight (an hour that began before it does not count).
+    """
+    hours = Arrival.objects.filter(source=OuterRef("pk"), minutes=HOUR_MINUTES, start__gte=midnight).order_by()
+    today = hours.values("source").annotate(number=Sum("objects_received")).values("number")
+    policies = SourcePolicy.objects.values("silence_watched")
+    rows = SourceActivity.objects.annotate(
+        silent_since=_silent_since(),
+        today=Coalesce(Subquery(today), 0),
+        watched=Coalesce(
+            Subquery(policies.filter(calling_ae_title=OuterRef("calling_ae_title"))),
+            Subquery(policies.filter(calling_ae_title=ANY_SOURCE)),
+            True,
+        ),
+    ).order_by(Case(When(silent_since__isnull=True, then=1), default=0), "-last_at", "pk")
+    lines = [SourceLine(row, row.today, row.watched, row.silent_since) for row in rows[: SILENT_MOST + limit]]
+    silent = [line for line in lines if line.silent_since is not None]
+    return silent + [line for line in lines if line.silent_since is None][:limit]
+
+
+def _silent_since() -> Subquery:
+    """Since when the silence of the source of the outer query is told of."""
+    key = Concat(Value(ALERT_SOURCE), OuterRef("calling_ae_title"))
+    return Subquery(Alert.objects.filter(key=key, healed_at__isnull=True).order_by().values("opened_at")[:1])
+
+
+def sources_first(limit: int) -> list[tuple[SourceActivity, bool]]:
+    """Who sent first of all, the first one first, and whether its silence is told of. One query."""
+    rows = SourceActivity.objects.annotate(silent_since=_silent_since()).order_by("pk")[:limit]
+    return [(row, row.silent_since is not None) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -82,12 +117,6 @@ def sources_totals() -> Totals:
     return Totals(**{name: value or 0 for name, value in found.items()}, first_at=first_at)
 
 
-def sources_today(ids: Sequence[int], since: datetime) -> dict[int, int]:
-    """How many objects each of these sources has sent since then (an hour that began before does not count)."""
-    rows = Arrival.objects.filter(minutes=HOUR_MINUTES, start__gte=since, source__in=ids).order_by().values("source")
-    return {row["source"]: row["number"] for row in rows.annotate(number=Sum("objects_received"))}
-
-
 def source_hours(source: SourceActivity, since: datetime) -> list[datetime]:
     """The hours in which it sent something, ascending."""
     rows = Arrival.objects.filter(source=source, minutes=HOUR_MINUTES, start__gte=since, objects_received__gt=0)
@@ -110,21 +139,22 @@ def sources_watched() -> tuple[dict[str, bool], bool]:
     return rows, rows.get(ANY_SOURCE, True)
 
 
-def settling_line() -> dict[str, Any]:
-    """Open studies: how many (`count`), since when the first (`oldest`). Over an index of open studies alone."""
-    return Study.objects.filter(open_since__isnull=False).aggregate(count=Count("pk"), oldest=Min("open_since"))
-
-
 def studies_by_state() -> dict[str, int]:
     """How many studies are in each state: one pass over an index, of studies, not instances."""
     rows = Study.objects.order_by().values("state").annotate(number=Count("pk"))
     return {row["state"]: row["number"] for row in rows}
 
 
-def quarantine_line() -> dict[str, Any]:
-    """Refused objects that wait for a decision: how many (`count`), since when (`oldest`)."""
-    waiting = QuarantinedObject.objects.filter(state=QuarantineState.OPEN)
-    return waiting.aggregate(count=Count("pk"), oldest=Min("first_at"))
+def waiting_lines() -> dict[str, tuple[int, datetime | None]]:
+    """How many wait and since when the oldest: `settling`, studies that may still grow; `quarantine`, refused objects
+    that nobody has decided about. One query, each over an index of what waits alone.
+    """
+    settling = Study.objects.filter(open_since__isnull=False).order_by().values_list(Value("settling"))
+    undecided = QuarantinedObject.objects.filter(state=QuarantineState.OPEN).order_by().values_list(Value("quarantine"))
+    rows = settling.annotate(count=Count("pk"), oldest=Min("open_since")).union(
+        undecided.annotate(count=Count("pk"), oldest=Min("first_at")), all=True
+    )
+    return {kind: (count, oldest) for kind, count, oldest in rows}
 
 
 def quarantine_kept_bytes() -> int:

@@ -8,6 +8,7 @@ from django.utils.timezone import localdate
 
 from studies.models import Instance, QuarantinedObject, Study
 from studies.search import search_read, spellings
+from studies.selectors import with_modality
 
 Place = tuple[datetime, int]
 
@@ -50,17 +51,7 @@ class StudySearch:
             found &= either
         if self.query.strip():
             found &= search_read(self.query, today=localdate()).where
-        return found & _has_modality(self.modality) if self.modality else found
-
-
-def _has_modality(modality: str) -> Q:
-    """It is one of several, which a backslash separates."""
-    return (
-        Q(modalities=modality)
-        | Q(modalities__startswith=f"{modality}\\")
-        | Q(modalities__endswith=f"\\{modality}")
-        | Q(modalities__contains=f"\\{modality}\\")
-    )
+        return found & with_modality(self.modality) if self.modality else found
 
 
 def studies_found(search: StudySearch, *, before: Place | None, limit: int) -> list[Study]:

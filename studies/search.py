@@ -21,7 +21,7 @@ MOST_WORDS = 12
 _SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 _TWO_LETTERS = (("ae", "a"), ("oe", "o"), ("ue", "u"))
 
-_DAY = r"\d{4}-\d{1,2}-\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,2}/\d{1,2}/\d{4}"
+_DAY = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,2}/\d{1,2}/\d{4}"
 _MONTH = r"\d{4}-\d{1,2}|\d{1,2}[./]\d{4}|(?:19|20)\d{2}"
 _SPAN = re.compile(
     rf"(?<!\S)(?P<from>{_DAY}|{_MONTH})\s*(?:\.\.+|\u2013|\u2014|\bto\b|\buntil\b|\bbis\b|\s-\s|-(?=\d{{8}}))\s*"
@@ -138,8 +138,8 @@ def _read(found: re.Match[str], today: date) -> Span | None:
 
 
 def _span(text: str) -> Span | None:
-    """A day, a month or a year as people and DICOM write them."""
-    for form in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%Y%m%d"):
+    """A day, a month or a year as people and DICOM write them; the day first, where slashes leave it open."""
+    for form in ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d"):
         with suppress(ValueError):
             day = datetime.strptime(text, form).date()
             return Span(day, day, doubtful=form == "%Y%m%d")

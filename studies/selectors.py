@@ -219,18 +219,20 @@ def study_counts_since(moment: datetime) -> dict[str, int]:
     return dict(counted.annotate(number=Count("pk")))
 
 
-def studies_failed(limit: int = 5) -> list[Study]:
-    """Studies that need a hand or wait after a failure: those given up first, then the latest."""
-    states = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
-    return list(Study.objects.filter(state__in=states).order_by("state", "-received_at", "-pk")[:limit])
+def studies_failed(limit: int = 5, *, told: Q | None = None) -> tuple[list[Study], int]:
+    """Studies that need a hand or wait after a failure, and how many there are: those given up first, then the latest.
+
+    `told`: those that wait, but are told of otherwise. One query, two when there are as many as `limit`.
+    """
+    found = Study.objects.filter(state__in=(StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT))
+    if told is not None:
+        found = found.exclude(told, state=StudyState.FAILED_TRANSIENT)
+    rows = list(found.order_by("state", "-received_at", "-pk")[:limit])
+    return rows, found.count() if len(rows) == limit else len(rows)
 
 
 def studies_any() -> bool:
     return Study.objects.exists()
-
-
-def studies_failed_count() -> int:
-    return Study.objects.filter(state__in=(StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)).count()
 
 
 def study_arrivals(study_id: int, *, limit: int = 2000) -> list[dict[str, Any]]:

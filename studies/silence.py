@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
+ALERT_SOURCE = "source-silent:"  # and the calling AE title: the key of a source's alert
+CODE_SOURCE = "source-silent"
 HOUR = timedelta(hours=1)
 WEEK = timedelta(weeks=1)
 ACTIVE_HOURS_LEAST = 20

@@ -115,12 +115,12 @@ class Gateway:
 
     # Starting and stopping
 
-    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, cwd: Path = ROOT, **extra: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 env=self.env | extra,
-                cwd=ROOT,
+                cwd=cwd,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -141,9 +141,9 @@ class Gateway:
         wait_until(lambda: listens(self.vault_port), what="the vault's port")
         return process
 
-    def run(self, **extra: str) -> subprocess.Popen[bytes]:
+    def run(self, *, cwd: Path = ROOT, **extra: str) -> subprocess.Popen[bytes]:
         """`make run`, without make: the whole gateway in the foreground of a process of its own."""
-        process = self.start("manage.py", "rungateway", **extra)
+        process = self.start(str(ROOT / "manage.py"), "rungateway", cwd=cwd, **extra)
         for port, what in ((self.dimse_port, "DIMSE"), (self.vault_port, "vault"), (self.web_port, "web")):
             wait_until(lambda port=port: listens(port) or process.poll() is not None, what=f"the {what} port")
         return process

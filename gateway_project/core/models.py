@@ -41,11 +41,6 @@ class Lane(models.Model):
     def circuit_closed(self) -> bool:
         return self.open_until is None and not self.held
 
-    @property
-    def in_trouble(self) -> bool:
-        """Whether a person should know how it stands: a time window that is shut is no trouble."""
-        return self.faults > 0 or self.paused or self.held
-
 
 class JobState(models.TextChoices):
     READY = "ready", "waiting"

@@ -1,12 +1,12 @@
 """What the core is asked about."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db.models import Count, Min, Prefetch, Q, QuerySet
+from django.db.models import Case, Count, Min, Prefetch, Q, QuerySet, Subquery, When, Window
 from django.db.models.functions import Coalesce
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
@@ -20,6 +20,7 @@ from gateway_project.core.models import (
     JobState,
     Lane,
     Lease,
+    LeasedJob,
     RollupMark,
     Severity,
 )
@@ -46,6 +47,9 @@ def rings_stuck(now: datetime, *, older_seconds: float) -> QuerySet[Any]:
     return OrmQ.objects.filter(handed_out | Q(lock__lt=now - older))
 
 
+SEVEREST_FIRST = Case(When(severity=Severity.CRITICAL, then=0), When(severity=Severity.WARNING, then=1), default=2)
+
+
 def alerts_open() -> QuerySet[Alert]:
     return Alert.objects.filter(healed_at__isnull=True).order_by("-opened_at")
 
@@ -60,11 +64,26 @@ def audit_tail_of(subject: str, *, without_events: Sequence[str] = (), limit: in
     return list(events)[::-1]
 
 
-def alerts_unacknowledged(limit: int = 20) -> list[Alert]:
-    """Open alerts that nobody has seen yet; the most severe first, then the latest."""
-    alerts = list(alerts_open().filter(acknowledged_at__isnull=True)[: 5 * limit])
-    order = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
-    return sorted(alerts, key=lambda alert: order[Severity(alert.severity)])[:limit]
+@dataclass(frozen=True)
+class AlertsPressing:
+    """The first of them, and how many there are in all."""
+
+    rows: list[Alert]
+    total: int
+
+
+def alerts_unacknowledged(
+    limit: int = 20, *, without: Sequence[str] = (), told: "QuerySet[Any, Any] | None" = None
+) -> AlertsPressing:
+    """Open alerts that nobody has seen yet; the most severe first, then the latest. One query.
+
+    Not those under a key of `without`, nor of `told`, a subquery of keys.
+    """
+    found = alerts_open().filter(acknowledged_at__isnull=True).exclude(key__in=without)
+    if told is not None:
+        found = found.exclude(key__in=told)
+    rows = list(found.annotate(total=Window(Count("pk"))).order_by(SEVEREST_FIRST, "-opened_at", "-pk")[:limit])
+    return AlertsPressing(rows, rows[0].total if rows else 0)
 
 
 def alerts_of(prefix: str) -> QuerySet[Alert]:
@@ -198,10 +217,10 @@ class AuditLag:
 
 
 def audit_lag() -> AuditLag:
-    """What was recorded after the last link of the chain; it is chained every half minute."""
-    last = AuditSeal.objects.order_by("-sequence").values_list("event_id", flat=True).first() or 0
-    found = AuditEvent.objects.filter(pk__gt=last).order_by().aggregate(count=Count("pk"), oldest=Min("at"))
-    return AuditLag(found["count"], found["oldest"])
+    """What was recorded after the last link of the chain; it is chained every half minute. One query."""
+    last = AuditSeal.objects.order_by("-sequence").values("event_id")[:1]
+    found = AuditEvent.objects.filter(pk__gt=Coalesce(Subquery(last), 0)).order_by()
+    return AuditLag(**found.aggregate(records=Count("pk"), oldest=Min("at")))
 
 
 @dataclass(frozen=True)
@@ -222,52 +241,54 @@ class LaneLine:
         return self.waiting + self.trying_again + self.running
 
 
-def queue_lines(queue: Queue, lanes: Sequence[Lane]) -> list[LaneLine]:
-    """One query over an index of what is unfinished; `oldest` is of those that wait or are under way."""
-    jobs = queue.model_class()._default_manager.filter(
-        queue=queue.name, state__in=(JobState.READY, JobState.RUNNING, JobState.PARKED)
-    )
-    moving = ~Q(state=JobState.PARKED)
-    rows = (
-        jobs.order_by()
-        .values("lane_id")
+UNFINISHED = (JobState.READY, JobState.RUNNING, JobState.PARKED)
+FAILURES_MOST = 100
+
+
+def _jobs_of(queues: Iterable[Queue]) -> list[QuerySet[Any]]:
+    """The jobs of these queues, by their table."""
+    names: dict[type[LeasedJob], list[str]] = {}
+    for queue in queues:
+        names.setdefault(queue.model_class(), []).append(queue.name)
+    return [model._default_manager.filter(queue__in=found).order_by() for model, found in names.items()]
+
+
+def _together(parts: Sequence[QuerySet[Any, Any]]) -> QuerySet[Any, Any]:
+    return parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
+
+
+def queue_lines(queues: Iterable[Queue], lanes: Sequence[Lane]) -> list[LaneLine]:
+    """One query over indexes of what is unfinished; `oldest` is of those that wait or are under way."""
+    ready, failed = Q(state=JobState.READY), ~Q(error_code="")
+    parts = [
+        jobs.filter(state__in=UNFINISHED)
+        .values("queue", "lane_id")
         .annotate(
-            waiting=Count("pk", filter=Q(state=JobState.READY, error_code="")),
-            trying_again=Count("pk", filter=Q(state=JobState.READY) & ~Q(error_code="")),
+            waiting=Count("pk", filter=ready & ~failed),
+            trying_again=Count("pk", filter=ready & failed),
             running=Count("pk", filter=Q(state=JobState.RUNNING)),
             parked=Count("pk", filter=Q(state=JobState.PARKED)),
-            oldest=Min("created_at", filter=moving),
+            oldest=Min("created_at", filter=~Q(state=JobState.PARKED)),
         )
-    )
-    by_id: dict[int | None, Lane] = {lane.pk: lane for lane in lanes}
-    return [
-        LaneLine(
-            queue=queue.name,
-            lane=by_id.get(row["lane_id"]),
-            waiting=row["waiting"],
-            trying_again=row["trying_again"],
-            running=row["running"],
-            parked=row["parked"],
-            oldest=row["oldest"],
-        )
-        for row in rows
+        for jobs in _jobs_of(queues)
     ]
+    by_id: dict[int | None, Lane] = {lane.pk: lane for lane in lanes}
+    return [LaneLine(lane=by_id.get(row.pop("lane_id")), **row) for row in _together(parts)]
 
 
-def failures_by_code(queue: Queue, limit: int = 30) -> list[tuple[str, str, int]]:
-    """State, error code and number of the jobs that were given up or try again; the most frequent first."""
-    failed = queue.model_class()._default_manager.filter(queue=queue.name, state__in=(JobState.READY, JobState.PARKED))
-    rows = failed.exclude(error_code="").order_by().values("state", "error_code").annotate(number=Count("pk"))
-    return [(row["state"], row["error_code"], row["number"]) for row in rows.order_by("-number", "error_code")[:limit]]
-
-
-def lease_held(name: str, *, now: datetime) -> bool:
-    """Whether somebody leads there now."""
-    return Lease.objects.filter(pk=name, until__gt=now).exists()
-
-
-def lanes_all() -> list[Lane]:
-    return list(Lane.objects.order_by("pk"))
+def failures_by_code(queues: Iterable[Queue]) -> dict[tuple[str, ...], int]:
+    """By queue, state (ready: tried again; parked: given up) and error code, how many jobs failed: the most frequent,
+    100 at most. One query.
+    """
+    parts = [
+        jobs.filter(state__in=(JobState.READY, JobState.PARKED))
+        .exclude(error_code="")
+        .values_list("queue", "state", "error_code")
+        .annotate(number=Count("pk"))
+        for jobs in _jobs_of(queues)
+    ]
+    rows = _together(parts).order_by("-number", "queue", "error_code", "state")[:FAILURES_MOST]
+    return {tuple(labels): number for *labels, number in rows}
 
 
 def rollup_totals() -> dict[str, int]:

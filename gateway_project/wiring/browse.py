@@ -8,8 +8,10 @@ from django.utils.timezone import localtime
 
 from gateway_project.core.models import JobState, Lane
 from gateway_project.core.options import option
+from gateway_project.core.selectors import workers_running
 from gateway_project.wiring.browse_steps import StepCard, settling, step_cards, studies_held
 from gateway_project.wiring.cursor import cursor_read, cursor_write
+from gateway_project.wiring.lane_words import Standing, vault_standing
 from gateway_project.wiring.study_filters import Filters
 from gateway_project.wiring.timeline import study_timeline
 from gateway_project.wiring.timeline_entry import Entry
@@ -26,6 +28,9 @@ from studies.selectors import (
 from uploads.models import UploadJob
 from uploads.selectors import study_uploads, uploads_running, vaults_enabled
 
+# In these states something has still to be done for a study here.
+UNFINISHED = (StudyState.RECEIVING, StudyState.SETTLED, StudyState.UPLOADING, StudyState.FAILED_TRANSIENT)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,6 +38,7 @@ class Row:
     settles_at: datetime | None
     upload: UploadJob | None
     settles_words: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,9 @@ class StudyView:
     demonstration: bool
     settles_words: str
     trouble: UploadJob | None
+    idle: bool
     lane: Lane | None
+    standing: Standing | None
     changed: list[list[Instance]]
     patients: list[PatientSeen]
     steps: list[StepCard]
@@ -98,7 +106,7 @@ def _rows(page: StudyPage) -> list[Row]:
 
 def _row(study: Study, upload: UploadJob | None, *, held: bool) -> Row:
     settles, once = settling(study, held=held)
-    return Row(study, settles, upload, once)
+    return Row(study, settles, upload, once, held)
 
 
 def first_steps() -> dict[str, object]:
@@ -122,6 +130,8 @@ def study_view(study: Study, now: datetime) -> StudyView:
     settles, once = settling(study, held=held)
     steps = study_steps(study.study_instance_uid)
     changed = study_changed_instances(study.pk)
+    lane, standing = _waits_for_lane(uploads, now)
+    moves = study.state in UNFINISHED
     return StudyView(
         study=study,
         settles_at=settles,
@@ -135,7 +145,9 @@ def study_view(study: Study, now: datetime) -> StudyView:
         settles_words=once,
         held=held,
         trouble=_trouble(uploads),
-        lane=next((job.vault.lane for job in uploads if _waits_for_lane(job)), None),
+        idle=moves and not workers_running(now),
+        lane=lane,
+        standing=standing,
         changed=[list(versions) for _uid, versions in groupby(changed, lambda instance: instance.sop_instance_uid)],
         patients=study_patients(study) if study.conflict else [],
     )
@@ -147,6 +159,9 @@ def _trouble(uploads: list[UploadJob]) -> UploadJob | None:
     return min(failed, key=lambda job: job.state != JobState.PARKED, default=None)
 
 
-def _waits_for_lane(job: UploadJob) -> bool:
-    lane = job.vault.lane
-    return job.state == JobState.READY and (lane.held or lane.paused or lane.open_until is not None)
+def _waits_for_lane(uploads: list[UploadJob], now: datetime) -> tuple[Lane | None, Standing | None]:
+    """The first lane that holds an upload of the study up, and how it stands."""
+    for job in uploads:
+        if job.state == JobState.READY and (standing := vault_standing(job.vault, now)).tone != "ok":
+            return job.vault.lane, standing
+    return None, None

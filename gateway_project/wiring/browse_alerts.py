@@ -9,8 +9,7 @@ from django.urls import reverse
 
 from gateway_project.core.models import Alert, JobState, Lane, NoticeKind, NoticeWay, Severity
 from gateway_project.core.options import option
-from gateway_project.core.selectors import alerts_healed_page, alerts_open, alerts_with_notices
-from gateway_project.core.services.alerts import SEVERITY_RANKS
+from gateway_project.core.selectors import SEVEREST_FIRST, alerts_healed_page, alerts_open, alerts_with_notices
 from gateway_project.core.services.notice_ways import ways_set_up
 from gateway_project.core.services.notices import lane_name, quiet_now
 from gateway_project.wiring.cursor import cursor_read, cursor_write
@@ -66,6 +65,7 @@ class AlertsView:
     pressing: list[Row]
     seen: list[Row]
     unseen: int
+    more: int
     history: list[Row]
     newer: str
     older: str
@@ -75,19 +75,20 @@ class AlertsView:
 
 def alerts_view(*, before: str, after: str, now: datetime) -> AlertsView:
     """The whole page in at most eight queries. Raises ValueError for a cursor that is none."""
-    found = list(alerts_with_notices(alerts_open())[:OPEN_SHOWN])
+    found = list(alerts_with_notices(alerts_open().order_by(SEVEREST_FIRST, "-opened_at", "-pk"))[:OPEN_SHOWN])
     page = alerts_healed_page(
         before=cursor_read(before) if before else None, after=cursor_read(after) if after else None
     )
     links = _links([*found, *page.rows])
-    found.sort(key=lambda alert: -SEVERITY_RANKS[Severity(alert.severity)])
     rows = [_row(alert, links) for alert in found]
     pressing = [row for row in rows if row.alert.acknowledged_at is None]
+    more = alerts_open().count() - len(rows) if len(rows) == OPEN_SHOWN else 0
     return AlertsView(
-        summary=_summary(pressing, len(rows) - len(pressing), page.rows, now),
+        summary=_summary(pressing, len(rows) - len(pressing), page.rows, now, more=more),
         pressing=pressing,
         seen=[row for row in rows if row.alert.acknowledged_at is not None],
-        unseen=len(pressing),
+        unseen=alerts_open().filter(acknowledged_at=None).count() if more else len(pressing),
+        more=more,
         history=[_row(alert, links) for alert in page.rows],
         newer=_cursor(page.rows[0]) if page.newer and page.rows else "",
         older=_cursor(page.rows[-1]) if page.older and page.rows else "",
@@ -125,7 +126,10 @@ def _told_word(kind: str, state: str, dropped: bool) -> str:
     return f"waits to be told of {what}"
 
 
-def _summary(pressing: list[Row], seen: int, healed: list[Alert], now: datetime) -> Summary:
+def _summary(pressing: list[Row], seen: int, healed: list[Alert], now: datetime, *, more: int) -> Summary:
+    if more:
+        tone = "bad" if any(row.tone == "bad" for row in pressing) else "warn"
+        return Summary(tone, f"{seen + len(pressing) + more:,} alerts are open.", "The most severe are shown.")
     latest = f"The last one healed {ago_words(healed[0].healed_at, now)}." if healed and healed[0].healed_at else ""
     acknowledged = (
         f"{count_words(seen, 'acknowledged alert is', 'acknowledged alerts are')} still open." if seen else ""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gateway_project.core.options import option
 from gateway_project.wiring.timeline_entry import Entry
-from gateway_project.wiring.words import count_words, person_words
+from gateway_project.wiring.words import count_words, isolated, person_words
 from network.models import ProcedureStep, StepState
 from network.selectors.procedure_steps import study_uids_in_progress
 from studies.models import Study
@@ -59,7 +59,7 @@ def _card(study: Study, step: ProcedureStep) -> StepCard:
         accession_number=step.accession_number,
         step_id=step.step_id,
         station=station if station != step.calling_ae_title else "",
-        other_patient=f"{person_words(step.patient_name)}, {step.patient_id}" if other else "",
+        other_patient=f"{isolated(person_words(step.patient_name))}, {step.patient_id}" if other else "",
     )
 
 

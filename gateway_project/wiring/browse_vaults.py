@@ -9,7 +9,7 @@ from gateway_project.core.models import AuditEvent, JobState
 from gateway_project.core.options import option
 from gateway_project.core.selectors import audit_tail_of
 from gateway_project.wiring.cursor import number_read
-from gateway_project.wiring.lane_words import Standing, lane_standing
+from gateway_project.wiring.lane_words import Standing, vault_standing
 from gateway_project.wiring.words import actor_words, ago_words, count_words, size_words
 from uploads.models import Transport, UploadAttempt, UploadJob, Vault
 from uploads.selectors import deletion_allowed, pinned_key_ids
@@ -113,7 +113,7 @@ def _cards(vaults: list[Any], running: list[UploadJob], now: datetime) -> list[V
     return [
         VaultCard(
             vault=vault,
-            standing=lane_standing(vault.lane, now, switched_on=vault.enabled, parallel=vault_parallel(vault)),
+            standing=vault_standing(vault, now),
             waiting=line.get((vault.pk, JobState.READY), Line()),
             given_up=line.get((vault.pk, JobState.PARKED), Line()).count,
             running=[job for job in running if job.vault_id == vault.pk],

@@ -23,6 +23,7 @@ from uploads.vault.errors import VaultStoreError
 from uploads.vault.registry import (
     gateway_register,
     recipient_register,
+    token_usable,
     vault_create,
     vault_identity,
     vault_receipt_jwk,
@@ -118,7 +119,10 @@ def _recipient_jwk(places: Demonstration) -> dict[str, str]:
 def _token(known: Vault | None) -> str:
     if known is not None:
         try:
-            return secret_decrypt(known.token)
-        except SecretError:  # encrypted with a key that is gone: the vault is ours, so it simply learns a new one
-            logger.warning("demonstration token replaced")
+            token = secret_decrypt(known.token)
+        except SecretError:  # encrypted with a key that is gone
+            token = ""
+        if token_usable(token):
+            return token
+        logger.warning("demonstration token replaced")  # the vault is ours, so it simply learns a new one
     return secrets.token_urlsafe(32)

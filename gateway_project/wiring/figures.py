@@ -6,7 +6,6 @@ more instances are stored.
 
 import shutil
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -24,28 +23,28 @@ from gateway_project.core.selectors import (
     alerts_by_severity,
     audit_lag,
     failures_by_code,
-    lanes_all,
-    lease_held,
     queue_lines,
     rings_waiting,
     rollup_totals,
+    workers_running,
 )
 from network.selectors import LiveList, associations_live
 from studies.activity import (
-    quarantine_line,
+    Totals,
     received_bytes_a_day,
-    settling_line,
     sources_first,
     sources_totals,
     studies_by_state,
+    waiting_lines,
 )
 from studies.models import SourceActivity
 from studies.options import GIB
 from studies.selectors import store_root
 from uploads.models import DeliveryTimes
-from uploads.selectors.lines import delivery_times, delivery_totals
+from uploads.selectors.lines import delivery_times, delivery_totals, lanes_standing
 
 SOURCES_MOST = 100
+BROKER_AWAY_SECONDS = 15.0
 CLUSTERS = (CONTROL_CLUSTER, TRANSFER_CLUSTER)
 
 
@@ -58,6 +57,14 @@ class Line:
 
     def age_seconds(self, now: datetime) -> float:
         return max((now - self.oldest).total_seconds(), 0.0) if self.oldest is not None else 0.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What waits in the index: studies that may still grow, and refused objects that nobody has decided about."""
+
+    settling: Line = Line()
+    quarantine: Line = Line()
 
 
 @dataclass(frozen=True)
@@ -109,70 +116,62 @@ class Answers:
 
 @dataclass(frozen=True)
 class Machine:
-    """How the gateway's own parts stand: listeners, workers, and the lanes to the outside."""
+    """How the gateway's own parts stand: listeners, workers, what carries the rings, and the lanes to the outside."""
 
     live: Live
     workers: bool
+    broker: bool
     lanes: list[Lane]
+
+    @property
+    def works(self) -> bool:
+        """Whether anything is settled, uploaded and counted."""
+        return self.workers and self.broker
 
 
 @dataclass(frozen=True)
 class Queues:
-    """Every line of unfinished work: studies that settle, and each queue's jobs by lane."""
+    """Every line of unfinished jobs: each queue's by lane."""
 
-    settling: Line
     lanes: list[Lane]
     lines: list[LaneLine]
 
 
 @dataclass(frozen=True)
 class Received:
-    """What has ever been received and settled."""
+    """What has ever been received and settled. `by_source`: the first sources ever, and whether each is silent."""
 
-    objects: int
-    size_bytes: int
-    stored_bytes: int
-    sources: int
+    totals: Totals
     revisions: int
-    by_source: list[SourceActivity]
+    by_source: list[tuple[SourceActivity, bool]]
 
 
 def received_figures() -> Received:
     """Three queries over rollups. The first sources ever come first, so that what is counted for each only grows."""
-    totals, counted = sources_totals(), rollup_totals()
-    return Received(
-        objects=totals.objects,
-        size_bytes=totals.size_bytes,
-        stored_bytes=totals.stored_bytes,
-        sources=totals.sources,
-        revisions=counted.get("revisions", 0),
-        by_source=sources_first(SOURCES_MOST),
-    )
+    revisions = rollup_totals().get("revisions", 0)
+    return Received(sources_totals(), revisions, sources_first(SOURCES_MOST))
 
 
 def delivery_figures() -> tuple[list[DeliveryTimes], dict[str, int]]:
-    """By source, the first ever first; and of all sources together. Two queries."""
-    return delivery_times(SOURCES_MOST), delivery_totals()
+    """By source, the first ever first; and of all sources together. One query, two when there are more sources."""
+    by_source = delivery_times(SOURCES_MOST)
+    if len(by_source) == SOURCES_MOST:
+        return by_source, delivery_totals()
+    return by_source, {name: sum(getattr(each, name) for each in by_source) for name in ("uploads", "size_bytes")}
 
 
 def machine_figures(now: datetime) -> Machine:
-    """Two queries, and the acceptor is asked."""
-    return Machine(live_figures(), lease_held("ticker", now=now), lanes_all())
+    """Two queries; the acceptor is asked, and Redis where it carries the rings."""
+    return Machine(live_figures(), workers_running(now), broker_answers(), lanes_standing())
 
 
 def queue_figures(lanes: list[Lane]) -> Queues:
-    """One query for studies, and one a queue."""
-    lines = [line for queue in REGISTRY.queues.values() for line in queue_lines(queue, lanes)]
-    return Queues(settling=Line(**settling_line()), lanes=lanes, lines=lines)
+    """One query."""
+    return Queues(lanes=lanes, lines=queue_lines(REGISTRY.queues.values(), lanes))
 
 
-def failure_figures() -> Counter[tuple[str, ...]]:
-    """Queue, state (ready: tried again; parked: given up) and error code of what failed: one query a queue."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for queue in REGISTRY.queues.values():
-        for state, code, number in failures_by_code(queue):
-            found[queue.name, state, code] += number
-    return found
+def failure_figures() -> dict[tuple[str, ...], float]:
+    return {labels: float(number) for labels, number in failures_by_code(REGISTRY.queues.values()).items()}
 
 
 def state_figures() -> dict[str, int]:
@@ -183,9 +182,10 @@ def alert_figures() -> dict[str, int]:
     return alerts_by_severity()
 
 
-def quarantine_figures() -> Line:
-    """What waits for a decision."""
-    return Line(**quarantine_line())
+def waiting_figures() -> Waiting:
+    """One query."""
+    found = waiting_lines()
+    return Waiting(**{name: Line(count, oldest) for name, (count, oldest) in found.items()})
 
 
 def audit_figures() -> AuditLag:
@@ -218,19 +218,40 @@ def live_figures() -> Live:
     )
 
 
-def answer_figures(*, rings: bool = True) -> Answers:
-    """Asks both for next to nothing, and the broker (`rings`) how many of them wait for each cluster."""
+def answer_figures() -> Answers:
+    """Asks both for next to nothing, and the broker how many rings wait for each cluster."""
     database = _timed_database()
     if database is None:
         return Answers(None, None)
-    began = time.monotonic()
     try:
-        alive = bool(get_broker().ping())
-        broker = time.monotonic() - began
-        waiting = {name: rings_waiting(name) for name in CLUSTERS if rings}
+        return Answers(database, _timed_broker(), {name: rings_waiting(name) for name in CLUSTERS})
     except Exception:  # noqa: BLE001 - each broker has errors of its own, and all of them say the same: it is away
         return Answers(database, None)
-    return Answers(database, broker if alive else None, waiting)
+
+
+class _Broker:
+    """What this process knows of Redis: after a silent one was waited for, no page waits for it again at once."""
+
+    away_until = 0.0
+
+
+def broker_answers() -> bool:
+    """Whether what carries the rings is there, asked again 15 seconds after it was not; no query, when that is the
+    database itself.
+    """
+    if time.monotonic() < _Broker.away_until:
+        return False
+    try:
+        answers = _timed_broker() is not None
+    except Exception:  # noqa: BLE001 - as above
+        answers = False
+    _Broker.away_until = 0.0 if answers else time.monotonic() + BROKER_AWAY_SECONDS
+    return answers
+
+
+def _timed_broker() -> float | None:
+    began = time.monotonic()
+    return time.monotonic() - began if get_broker().ping() else None
 
 
 def _timed_database() -> float | None:

@@ -1,9 +1,14 @@
-"""How a lane stands, in words, and the button that helps."""
+"""How a lane stands, in words, and the button that helps: the same on every page."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.urls import reverse
+
 from gateway_project.core.models import Lane
+from gateway_project.core.options import option
+from uploads.models import Vault
+from uploads.services.limits import vault_parallel
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,37 @@ class Standing:
     def resumes(self) -> bool:
         return self.button in ("Resume", "Try now")
 
+    @property
+    def is_trouble(self) -> bool:
+        """Whether a person should know: neither what flows, nor what was switched off or waits for its time window."""
+        return self.tone in ("bad", "warn")
 
-def lane_standing(lane: Lane, now: datetime, *, switched_on: bool = True, parallel: int | None = None) -> Standing:
-    """The one thing that a person has to know of the lane; what needs a hand first."""
-    if not switched_on:
+
+def vault_standing(vault: Vault, now: datetime) -> Standing:
+    """How the way to a vault stands, what its own row and the options say included."""
+    if not vault.enabled:
         return Standing("deleted", "calm", "switched off", "Nothing is sent to it; what was planned waits.")
+    stopped = _stopped(vault.lane)
+    if stopped is None and not option("UPLOAD.ENABLED"):
+        words = "UPLOAD.ENABLED is off: studies settle and wait here. Nothing is lost."
+        return Standing("hand", "warn", "uploads are switched off", words, button="Pause")
+    return lane_standing(vault.lane, now, parallel=vault_parallel(vault))
+
+
+def lane_or_vault_standing(lane: Lane, now: datetime) -> Standing:
+    """The same for any lane; for that of a vault as the vault has it (no query if it was read with the lane)."""
+    vault: Vault | None = getattr(lane, "vault", None)
+    return lane_standing(lane, now) if vault is None else vault_standing(vault, now)
+
+
+def lane_address(lane: Lane) -> str:
+    """The page where what is wrong with it is told in full and put right; empty for a lane without one."""
+    vault: Vault | None = getattr(lane, "vault", None)
+    return "" if vault is None else reverse("vault", args=(vault.pk,))
+
+
+def lane_standing(lane: Lane, now: datetime, *, parallel: int | None = None) -> Standing:
+    """The one thing that a person has to know of the lane; what needs a hand first."""
     stopped = _stopped(lane)
     if stopped is not None:
         return stopped
@@ -37,7 +68,8 @@ def lane_standing(lane: Lane, now: datetime, *, switched_on: bool = True, parall
         words = f"{lane.fault_words} The next try comes by itself; nothing is lost."
         return Standing("again", "warn", "tries again", words, lane.fault_code, button="Pause")
     if lane.max_parallel == 0 if parallel is None else parallel == 0:
-        return Standing("hand", "warn", "allows no upload", "Its limit of parallel studies is 0.", button="Pause")
+        words = "Studies at once are 0 here (the vault's own number, or UPLOAD.PARALLEL_STUDIES): all of them wait."
+        return Standing("hand", "warn", "allows no upload", words, button="Pause")
     if lane.waits_until is not None and lane.waits_until > now:
         return Standing("settled", "calm", "outside its time window", until=lane.waits_until, button="Pause")
     return Standing("uploaded", "ok", "takes uploads", button="Pause")

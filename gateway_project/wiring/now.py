@@ -8,23 +8,15 @@ from typing import ClassVar
 
 from django.utils.timezone import localtime
 
-from gateway_project.core.models import Alert, Lane
 from gateway_project.core.selectors import LaneLine
 from gateway_project.wiring import figures
 from gateway_project.wiring.charts import Chart, Point, chart, scale_decimal, scale_duration
+from gateway_project.wiring.lane_words import lane_or_vault_standing
 from gateway_project.wiring.summary import Summary, summary_now
-from gateway_project.wiring.words import count_words, duration_words, size_words
-from studies.activity import (
-    Received,
-    received_steps,
-    sources_latest,
-    sources_today,
-    sources_totals,
-    sources_watched,
-)
-from studies.models import SourceActivity
+from gateway_project.wiring.words import count_words, duration_words, size_words, within_words
+from studies.activity import Received, SourceLine, received_steps, sources_shown, sources_totals
 from studies.selectors import studies_any
-from studies.services.silence import ALERT_SOURCE, CODE_SOURCE
+from uploads.queue import NAME as UPLOAD_QUEUE
 from uploads.selectors.lines import Delivery, deliveries_since
 
 HOURS = 24
@@ -51,21 +43,18 @@ class LineRow:
 
 @dataclass(frozen=True)
 class SourceRow:
-    source: SourceActivity
-    today: int
-    silent: Alert | None
-    watched: bool
+    line: SourceLine
 
     @property
     def offers_switch(self) -> bool:
         """Where the button is wanted: at a silent source, and at one that is not watched."""
-        return self.silent is not None or not self.watched
+        return self.line.silent_since is not None or not self.line.watched
 
     @property
     def state(self) -> Mark:
-        if self.silent is not None:
+        if self.line.silent_since is not None:
             return "again", "warn", "silent against its usual week"
-        return ("check", "ok", "heard") if self.watched else ("settled", "calm", "not watched")
+        return ("check", "ok", "heard") if self.line.watched else ("settled", "calm", "not watched")
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,8 @@ class NowView:
     sources_more: int
     silent: int
     quarantine: figures.Line
-    answers: figures.Answers
+    broker: bool
+    counting: bool
     started: bool
 
     listeners_away: ClassVar[Mark] = ("stop", "bad", "no answer")
@@ -105,7 +95,7 @@ class NowView:
 
     @property
     def broker_state(self) -> Mark:
-        return ("stop", "bad", "does not answer") if self.answers.broker is None else ("check", "ok", "answers")
+        return ("check", "ok", "answers") if self.broker else ("stop", "bad", "does not answer")
 
 
 def now_view(now: datetime) -> NowView:
@@ -114,21 +104,23 @@ def now_view(now: datetime) -> NowView:
     machine = figures.machine_figures(now)
     steps = received_steps(min(begin, _midnight(now)))
     totals = sources_totals()
-    silent = {alert.key: alert for alert in Alert.objects.filter(code=CODE_SOURCE, healed_at__isnull=True)[:50]}
+    sources = sources_shown(SOURCES_SHOWN, midnight=_midnight(now))
+    waiting = figures.waiting_figures()
     return NowView(
         summary=summary_now(now, machine=machine),
-        received=_received_chart(steps, begin),
+        received=_received_chart(steps, begin, counting=machine.works),
         delivered=_delivered_chart(deliveries_since(begin), begin),
         today=_today_words(steps, _midnight(now)),
         live=machine.live,
         workers=machine.workers,
-        lines=_lines(figures.queue_figures(machine.lanes), now),
+        lines=_lines(figures.queue_figures(machine.lanes), waiting.settling, now),
         disk=_disk(figures.disk_figures(now, stored_bytes=totals.stored_bytes, first_at=totals.first_at)),
-        sources=_sources(sources_latest(SOURCES_SHOWN), silent, now),
-        sources_more=max(totals.sources - SOURCES_SHOWN, 0),
-        silent=len(silent),
-        quarantine=figures.quarantine_figures(),
-        answers=figures.answer_figures(rings=False),
+        sources=[SourceRow(line) for line in sources],
+        sources_more=max(totals.sources - len(sources), 0),
+        silent=sum(line.silent_since is not None for line in sources),
+        quarantine=waiting.quarantine,
+        broker=machine.broker,
+        counting=machine.works,
         started=bool(totals.sources) or studies_any(),
     )
 
@@ -146,7 +138,7 @@ def _today_words(steps: Sequence[Received], midnight: datetime) -> str:
     return f"{count_words(objects, 'object')}, {size_words(sum(step.size_bytes for step in today))}" if objects else ""
 
 
-def _received_chart(steps: Sequence[Received], begin: datetime) -> Chart:
+def _received_chart(steps: Sequence[Received], begin: datetime, *, counting: bool) -> Chart:
     count = int(HOURS * HOUR / STEP)
     sums = [[0, 0] for _ in range(count)]
     for step in steps:
@@ -181,7 +173,9 @@ def _received_chart(steps: Sequence[Received], begin: datetime) -> Chart:
             for number, (objects, size) in enumerate(hours)
             if objects
         ],
-        empty="Nothing had been received in the last 24 hours when it was counted, at most a quarter of a minute ago.",
+        empty="Nothing had been received in the last 24 hours when it was counted, at most a quarter of a minute ago."
+        if counting
+        else "Nothing is counted while the workers or the task queue are away.",
     )
 
 
@@ -199,8 +193,8 @@ def _delivered_chart(deliveries: Sequence[Delivery], begin: datetime) -> Chart:
         points,
         title="Time to the vault in the last 24 hours",
         description=f"{count_words(len(every), 'upload')}; half of them took no more than "
-        f"{duration_words(median(every))} from the last object to the vault's receipt, 95 in 100 no more than "
-        f"{duration_words(high_of(every))}."
+        f"{within_words(median(every))} from the last object to the vault's receipt, 95 in 100 no more than "
+        f"{within_words(high_of(every))}."
         if every
         else "No upload ended.",
         words=duration_words,
@@ -211,8 +205,8 @@ def _delivered_chart(deliveries: Sequence[Delivery], begin: datetime) -> Chart:
             (
                 _span_words(begin + number * HOUR, HOUR),
                 f"{len(seconds):,}",
-                duration_words(median(seconds)),
-                duration_words(high_of(seconds)),
+                within_words(median(seconds)),
+                within_words(high_of(seconds)),
             )
             for number, seconds in enumerate(by_hour)
             if seconds
@@ -226,8 +220,8 @@ def _hour_point(start: datetime, seconds: Sequence[float]) -> Point:
     if not seconds:
         return Point(label, None, note="no upload")
     middle, high = median(seconds), high_of(seconds)
-    note = f"{count_words(len(seconds), 'upload')}, half within {duration_words(middle)}, 95 in 100 within "
-    return Point(label, middle, high, note + duration_words(high))
+    note = f"{count_words(len(seconds), 'upload')}, half within {within_words(middle)}, 95 in 100 within "
+    return Point(label, middle, high, note + within_words(high))
 
 
 def high_of(seconds: Sequence[float]) -> float:
@@ -247,55 +241,63 @@ def _ticks(begin: datetime) -> list[str]:
 # -- what waits --------------------------------------------------------------------------------------------------------
 
 
-def _lines(found: figures.Queues, now: datetime) -> list[LineRow]:
-    by_lane: dict[int | None, LaneLine] = {line.lane.pk if line.lane else None: line for line in found.lines}
+def _lines(found: figures.Queues, settling: figures.Line, now: datetime) -> list[LineRow]:
+    by_lane: dict[int, list[LaneLine]] = {}
+    for line in found.lines:
+        if line.lane is not None:
+            by_lane.setdefault(line.lane.pk, []).append(line)
     rows = [
         LineRow(
             title="Settling",
-            state=("settled", "calm", "waiting for quiet") if found.settling.count else ("check", "ok", "nothing open"),
+            state=("settled", "calm", "waiting for quiet") if settling.count else ("check", "ok", "nothing open"),
             words="studies that may still grow",
-            count=found.settling.count,
+            count=settling.count,
             running=0,
             parked=0,
-            oldest=found.settling.oldest,
+            oldest=settling.oldest,
             link="receiving",
         )
     ]
-    rows += [_lane_row(lane, by_lane.get(lane.pk) or LaneLine("", lane), now) for lane in found.lanes]
-    without = by_lane.get(None)
-    if without is not None:
-        rows.append(_lane_row(None, without, now))
-    return rows
+    for lane in found.lanes:
+        lines = by_lane.get(lane.pk) or [LaneLine("", lane)]
+        rows += [_lane_row(line, now, title=_lane_title(line, alone=len(lines) == 1)) for line in lines]
+    others = [line for line in found.lines if line.lane is None]
+    return rows + [_lane_row(line, now, title=f"{line.queue.capitalize()} jobs") for line in others]
 
 
-def _lane_row(lane: Lane | None, line: LaneLine, now: datetime) -> LineRow:
-    words = []
+def _lane_title(line: LaneLine, *, alone: bool) -> str:
+    """Several queues may share a lane, as uploads to a vault and the questions whether it still has them."""
+    title = line.lane.title if line.lane else ""
+    return title if alone else f"{title}: {line.queue}"
+
+
+def _lane_row(line: LaneLine, now: datetime, *, title: str) -> LineRow:
+    words, link = [], ""
     if line.trying_again:
         words.append(f"{line.trying_again:,} waiting to try again")
     if line.parked:
         words.append(f"{line.parked:,} given up")
+    if line.queue == UPLOAD_QUEUE:
+        link = "failed" if line.trying_again or line.parked else "uploading" if line.running else ""
     return LineRow(
-        title=lane.title if lane else f"{line.queue.capitalize()} jobs",
-        state=_lane_state(lane, line, now),
+        title=title,
+        state=_lane_state(line, now),
         words=", ".join(words),
         count=line.waiting + line.trying_again,
         running=line.running,
         parked=line.parked,
         oldest=line.oldest,
-        link="failed" if line.trying_again or line.parked else "uploading" if line.running else "",
+        link=link,
     )
 
 
-def _lane_state(lane: Lane | None, line: LaneLine, now: datetime) -> Mark:
-    if lane is not None:
-        if lane.held:
-            return "stop", "bad", "held: waits for a person"
-        if lane.paused or not lane.max_parallel:
-            return "again", "warn", "paused"
-        if lane.open_until is not None:
-            return "again", "warn", "tries again by itself"
-        if lane.waits_until is not None and lane.waits_until > now:
-            return "settled", "calm", f"begins at {localtime(lane.waits_until):%H:%M}"
+def _lane_state(line: LaneLine, now: datetime) -> Mark:
+    if line.lane is not None:
+        standing = lane_or_vault_standing(line.lane, now)
+        if standing.until is not None and standing.tone == "calm":
+            return "settled", "calm", f"begins at {localtime(standing.until):%H:%M}"
+        if standing.tone != "ok":
+            return standing.icon, standing.tone, standing.word
     if line.running:
         return "uploading", "run", "under way"
     return ("settled", "calm", "waiting") if line.unfinished else ("check", "ok", "nothing waits")
@@ -319,22 +321,3 @@ def _disk(disk: figures.Disk | None) -> DiskView | None:
     left = "more than a year left" if days > 365 else f"{count_words(int(days), 'day')} left"
     rate = f"At {size_words(disk.bytes_a_day)} a day, the mean of the last 7 days"
     return DiskView(disk, tone, left, f"{rate}; {size_words(disk.free_bytes)} free.")
-
-
-def _sources(latest: Sequence[SourceActivity], silent: dict[str, Alert], now: datetime) -> list[SourceRow]:
-    """The silent ones first, then who sent last."""
-    known = {source.calling_ae_title for source in latest}
-    missing = [key.removeprefix(ALERT_SOURCE) for key in silent if key.removeprefix(ALERT_SOURCE) not in known]
-    shown = [*latest, *SourceActivity.objects.filter(calling_ae_title__in=missing)] if missing else list(latest)
-    today = sources_today([source.pk for source in shown], _midnight(now))
-    decided, by_default = sources_watched()
-    rows = [
-        SourceRow(
-            source,
-            today.get(source.pk, 0),
-            silent.get(ALERT_SOURCE + source.calling_ae_title),
-            decided.get(source.calling_ae_title, by_default),
-        )
-        for source in shown
-    ]
-    return sorted(rows, key=lambda row: row.silent is None)

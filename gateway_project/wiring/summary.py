@@ -9,10 +9,12 @@ from django.utils.timezone import localtime
 from gateway_project.core.models import Alert, Lane, Severity
 from gateway_project.core.selectors import alerts_unacknowledged
 from gateway_project.wiring import figures
-from gateway_project.wiring.words import clock_words, count_words, duration_words, person_words
+from gateway_project.wiring.lane_words import Standing, lane_address, lane_or_vault_standing
+from gateway_project.wiring.words import clock_words, count_words, duration_words, isolated, person_words
 from studies.models import Study, StudyState
-from studies.selectors import studies_any, studies_failed, studies_failed_count, study_counts_since
+from studies.selectors import studies_any, studies_failed, study_counts_since
 from uploads.selectors import upload_latest_done
+from uploads.selectors.lines import studies_alert_keys, studies_behind, uploads_behind
 
 SHOWN = 5
 SAFE = (StudyState.UPLOADED, StudyState.PENDING_DELETION, StudyState.DELETED)
@@ -21,13 +23,14 @@ FAILED = (StudyState.FAILED_PERMANENT, StudyState.FAILED_TRANSIENT)
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that needs a hand: what, why, since when, and the button that helps."""
+    """One thing that needs a hand: what, why, since when, and the button that helps; `go`: that of its link, if any."""
 
     tone: str
     title: str
     words: str
     since: datetime | None
     link: str = ""
+    go: str = ""
     button: str = ""
     button_address: str = ""
 
@@ -41,26 +44,31 @@ class Summary:
     detail: str = ""
     troubles: list[Trouble] = field(default_factory=list)
     more_failed: int = 0
+    more_alerts: int = 0
 
 
 def summary_now(now: datetime, *, machine: figures.Machine | None = None) -> Summary:
     """The first sentence: is everything of today where it belongs, and if not, what to press."""
     midnight = localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     counts = study_counts_since(midnight)
-    failed = studies_failed(SHOWN)
-    failed_total = studies_failed_count() if len(failed) == SHOWN else len(failed)
     machine = machine or figures.machine_figures(now)
-    lanes = [lane for lane in machine.lanes if lane.in_trouble]
+    standings = [(lane, lane_or_vault_standing(lane, now)) for lane in machine.lanes]
+    lanes = [(lane, standing) for lane, standing in standings if standing.is_trouble]
+    lane_ids = [lane.pk for lane, _standing in lanes]
+    behind = uploads_behind(lane_ids)
+    failed, failed_total = studies_failed(SHOWN, told=studies_behind(lane_ids) if behind else None)
+    alerts = alerts_unacknowledged(
+        SHOWN, without=[f"lane:{lane.name}" for lane, _standing in lanes], told=studies_alert_keys()
+    )
     troubles = _machine_troubles(machine)
-    troubles += [_lane_trouble(lane, now) for lane in lanes]
-    lane_keys = {f"lane:{lane.name}" for lane in lanes}
-    troubles += [_alert_trouble(alert) for alert in alerts_unacknowledged(SHOWN) if alert.key not in lane_keys]
+    troubles += [_lane_trouble(lane, standing, now, behind.get(lane.pk, 0)) for lane, standing in lanes]
+    troubles += [_alert_trouble(alert) for alert in alerts.rows]
     troubles += [_study_trouble(study) for study in failed]
     sentence, detail = _today(counts)
     waits = [
         f"{lane.title} waits until {clock_words(lane.waits_until)}."
-        for lane in machine.lanes
-        if lane.waits_until and lane.waits_until > now and not lane.in_trouble
+        for lane, standing in standings
+        if lane.waits_until and lane.waits_until > now and not standing.is_trouble and standing.until
     ]
     detail = " ".join(filter(None, (detail, *waits)))
     if not troubles and not counts and not studies_any():
@@ -68,10 +76,11 @@ def summary_now(now: datetime, *, machine: figures.Machine | None = None) -> Sum
     if not troubles:
         tone = "ok" if sum(counts.values()) == sum(counts.get(state, 0) for state in SAFE) else "run"
         return Summary(tone=tone, sentence=sentence, detail=detail)
-    number = len(troubles) + failed_total - len(failed)
+    more_failed, more_alerts = failed_total - len(failed), alerts.total - len(alerts.rows)
+    number = len(troubles) + more_failed + more_alerts
     tone = "bad" if any(trouble.tone == "bad" for trouble in troubles) else "warn"
     headline = f"{count_words(number, 'thing needs', 'things need')} a {'hand' if tone == 'bad' else 'look'}."
-    return Summary(tone, headline, sentence, troubles, failed_total - len(failed))
+    return Summary(tone, headline, sentence, troubles, more_failed, more_alerts)
 
 
 def _machine_troubles(machine: figures.Machine) -> list[Trouble]:
@@ -84,6 +93,10 @@ def _machine_troubles(machine: figures.Machine) -> list[Trouble]:
     if not machine.workers:
         words = f"Studies are received and safe, but none settles and none is uploaded. {help_words}"
         troubles.append(Trouble("bad", "The workers do not run", words, None))
+    if not machine.broker:
+        words = "Studies are received and safe, but none settles and no upload begins until it answers; then all of it "
+        words += "goes on by itself. Start Redis, or mend the way to it (REDIS_URL)."
+        troubles.append(Trouble("bad", "The task queue does not answer", words, None))
     return troubles
 
 
@@ -121,23 +134,18 @@ def _latest_took() -> str:
     return f"The latest took {took} from its last object to the vault's receipt."
 
 
-def _lane_trouble(lane: Lane, now: datetime) -> Trouble:
-    if lane.held:
-        tone, words = "bad", f"{lane.fault_words} It waits for a person."
-    elif lane.paused:
-        tone, words = "warn", "Paused by a person: what is under way ends, nothing new begins."
-    elif lane.open_until is not None and lane.open_until > now:
-        again = duration_words((lane.open_until - now).total_seconds())
-        tone, words = "warn", f"{lane.fault_words} It tries again by itself in {again}; nothing is lost."
-    else:
-        tone, words = "warn", f"{lane.fault_words} The next try comes by itself; nothing is lost."
+def _lane_trouble(lane: Lane, standing: Standing, now: datetime, behind: int) -> Trouble:
+    """One cause is one thing: the studies that wait for it are counted here and not listed."""
+    again = f" The next try is in {duration_words((standing.until - now).total_seconds())}." if standing.until else ""
+    waits = f" {count_words(behind, 'upload waits', 'uploads wait')} for it." if behind else ""
     return Trouble(
-        tone=tone,
-        title=lane.title,
-        words=words.strip(),
+        tone=standing.tone,
+        title=f"{lane.title}: {standing.word}",
+        words=f"{standing.words}{again}{waits}",
         since=lane.changed_at,
-        button="Resume" if lane.held or lane.paused else "Try now",
-        button_address=reverse("lane-resume", args=(lane.pk,)),
+        link=lane_address(lane),
+        button=standing.button if standing.resumes else "",
+        button_address=reverse("lane-resume", args=(lane.pk,)) if standing.resumes else "",
     )
 
 
@@ -148,6 +156,7 @@ def _alert_trouble(alert: Alert) -> Trouble:
         words=alert.words,
         since=alert.opened_at,
         link=alert.link if alert.link.startswith("/") else "",
+        go="Go there",
         button="Acknowledge",
         button_address=reverse("alert-acknowledge", args=(alert.pk,)),
     )
@@ -155,7 +164,9 @@ def _alert_trouble(alert: Alert) -> Trouble:
 
 def _study_trouble(study: Study) -> Trouble:
     given_up = study.state == StudyState.FAILED_PERMANENT
-    title = " · ".join(filter(None, [person_words(study.patient_name) or "No name", study.study_description]))
+    title = " · ".join(
+        filter(None, [isolated(person_words(study.patient_name)) or "No name", isolated(study.study_description)])
+    )
     return Trouble(
         tone="bad" if given_up else "warn",
         title=title,

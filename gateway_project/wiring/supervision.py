@@ -116,7 +116,7 @@ def supervise(places: Demonstration | None) -> int:
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "GATEWAY_STARTED_AT": now().isoformat()},
+        env=_environment(),
         # Should this process be killed, supervisord stops everything in order by itself.
         preexec_fn=lambda: die_with_parent(parent_pid, number=signal.SIGTERM),  # noqa: PLW1509 - one thread
     )
@@ -130,6 +130,12 @@ def supervise(places: Demonstration | None) -> int:
     process.wait()
     _remove(configuration, settings.DATA_DIR / "run" / "supervisord.pid", control_path())
     return 0 if requested else process.returncode or 1
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and where our code is: whoever starts the gateway may stand in any directory."""
+    code = os.pathsep.join(filter(None, (str(settings.BASE_DIR), os.environ.get("PYTHONPATH", ""))))
+    return {**os.environ, "PYTHONPATH": code, "PYTHONUNBUFFERED": "1", "GATEWAY_STARTED_AT": now().isoformat()}
 
 
 def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway_project.core.models import AuditEvent, AuditEventType, JobState, Lane
+from gateway_project.core.models import AuditEvent, AuditEventType, JobState
 from gateway_project.core.selectors import audit_tail_of
 from gateway_project.wiring.browse_steps import step_entries, steps_ahead
+from gateway_project.wiring.lane_words import vault_standing
 from gateway_project.wiring.timeline_entry import Entry
-from gateway_project.wiring.words import actor_words, clock_words, count_words, duration_words, size_words
+from gateway_project.wiring.words import actor_words, count_words, duration_words, size_words
 from network.models import ProcedureStep
 from studies.models import QuarantinedObject, Study, StudyRevision
 from studies.selectors import quiet_words, study_accepted, study_arrivals
@@ -177,24 +178,10 @@ def _ahead(
 
 
 def _waiting(job: UploadJob, now: datetime) -> Entry:
-    title = f"Upload to vault {job.vault.name}"
-    if not job.vault.enabled:
-        return Entry(None, "uploading", "next", title, "This vault is switched off: it waits until it is switched on.")
-    words, until = _lane_waits(job.vault.lane, now)
-    if words:
-        return Entry(None, "uploading", "next", title, words, until=until)
+    title, standing = f"Upload to vault {job.vault.name}", vault_standing(job.vault, now)
+    if standing.tone != "ok":
+        words = f"The way to the vault: {standing.word}. {standing.words}"
+        return Entry(None, "uploading", "next", title, words.rstrip(), until=standing.until)
     if job.run_after > now:
         return Entry(None, "again", "next", f"Next try of the upload to vault {job.vault.name}", until=job.run_after)
     return Entry(None, "uploading", "next", title, "Waits for its turn.")
-
-
-def _lane_waits(lane: Lane, now: datetime) -> tuple[str, datetime | None]:
-    if lane.held:
-        return f"The way to the vault waits for a person: {lane.fault_words}", None
-    if lane.paused:
-        return "The way to the vault is paused by a person.", None
-    if lane.open_until is not None and lane.open_until > now:
-        return f"The way to the vault rests after a fault: {lane.fault_words}", lane.open_until
-    if lane.waits_until is not None and lane.waits_until > now:
-        return f"The way to the vault waits until {clock_words(lane.waits_until)}: its time window.", lane.waits_until
-    return "", None

@@ -1,5 +1,6 @@
 """Sizes, times and names as people say them; no database, no templates."""
 
+import unicodedata
 from datetime import datetime
 
 from django.utils.timezone import localtime
@@ -33,6 +34,11 @@ def duration_words(seconds: float) -> str:
             rest = seconds % unit // next_unit
             return f"{seconds // unit} {name} {rest} {next_name}" if rest else f"{seconds // unit} {name}"
     return f"{seconds} s"
+
+
+def within_words(seconds: float) -> str:
+    """The same after "within" or "no more than": `1 s` for what was quicker than a second."""
+    return duration_words(max(seconds, 1.0))
 
 
 def clock_words(moment: datetime) -> str:
@@ -69,6 +75,12 @@ def person_words(name: str) -> str:
         if family or rest:
             return family or rest
     return ""
+
+
+def isolated(text: str) -> str:
+    """For plain text: what is written from right to left stands between marks, so that it turns no neighbour round."""
+    turns = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text)
+    return f"\u2068{text}\u2069" if turns else text
 
 
 def uid_short(uid: str, *, head: int = 11, tail: int = 9) -> str:

@@ -71,6 +71,7 @@
       if (asked !== wanted) return void load();
       delete picture.dataset.tries;
       picture.src = asked;
+      picture.alt = document.getElementById("place").textContent;
       ahead();
     };
     loading.src = asked;
@@ -196,5 +197,6 @@
   stage.addEventListener("pointercancel", () => { drag = null; });
 
   position.hidden = items.length < 2;
+  document.getElementById("handling").hidden = false;
   ahead();
 })();

@@ -12,11 +12,9 @@ from gateway_project.core.services.alerts import alert_heal, alert_open
 from studies.activity import arrivals_behind, source_hours, sources_quiet, sources_speaking, sources_watched
 from studies.models import SourceActivity, SourcePolicy
 from studies.services.policy import source_policy_save
-from studies.silence import Verdict, judge
+from studies.silence import ALERT_SOURCE, CODE_SOURCE, Verdict, judge
 
-ALERT_SOURCE = "source-silent:"
-ALERT_MANY = "sources-silent"
-CODE_SOURCE, CODE_MANY = "source-silent", "sources-silent"
+ALERT_MANY = CODE_MANY = "sources-silent"
 QUIET_LEAST = timedelta(hours=1)
 MANY_LEAST = 3
 

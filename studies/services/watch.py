@@ -47,10 +47,10 @@ def spool_watch(_now: datetime) -> None:
 
 
 def _free_space_watch(free: int) -> None:
-    if free >= option("STORAGE.LOW_SPACE_GB") * GIB:
+    stopped = free < option("STORAGE.STOP_SPACE_GB") * GIB
+    if not stopped and free >= option("STORAGE.LOW_SPACE_GB") * GIB:
         alert_heal(ALERT_DISK)
         return
-    stopped = free < option("STORAGE.STOP_SPACE_GB") * GIB
     words = "The store's disk is full: objects are refused (A700). " if stopped else "The store's disk runs low. "
     alert_open(
         ALERT_DISK,

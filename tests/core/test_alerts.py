@@ -40,7 +40,7 @@ def test_acknowledged_alert_stays_open_but_is_no_longer_pressing() -> None:
     open_it()
     assert Alert.objects.get().acknowledged_by == "user:anna"
     assert alerts_open().count() == 1
-    assert alerts_unacknowledged() == []
+    assert alerts_unacknowledged().rows == []
 
 
 def test_alert_that_became_severer_is_news_again() -> None:
@@ -49,14 +49,23 @@ def test_alert_that_became_severer_is_news_again() -> None:
     assert open_it("critical") is False
     alert = Alert.objects.get()
     assert (alert.severity, alert.acknowledged_at, alert.acknowledged_by, alert.count) == ("critical", None, "", 2)
-    assert alerts_unacknowledged() == [alert]
+    assert alerts_unacknowledged().rows == [alert]
 
 
 def test_most_severe_come_first() -> None:
     for key, severity in (("a", "info"), ("b", "critical"), ("c", "warning"), ("d", "critical")):
         alert_open(key, code="x", words="x", severity=severity)
-    assert [alert.key for alert in alerts_unacknowledged()] == ["d", "b", "c", "a"]
-    assert [alert.key for alert in alerts_unacknowledged(2)] == ["d", "b"]
+    assert [alert.key for alert in alerts_unacknowledged().rows] == ["d", "b", "c", "a"]
+    two = alerts_unacknowledged(2, without=["d"])
+    assert ([alert.key for alert in two.rows], two.total) == (["b", "c"], 3)
+
+
+def test_an_old_critical_alert_is_not_hidden_by_a_flood_of_later_ones() -> None:
+    alert_open("first", code="x", words="x", severity="critical")
+    for number in range(150):
+        alert_open(f"later-{number}", code="x", words="x")
+    found = alerts_unacknowledged(5)
+    assert (found.rows[0].key, len(found.rows), found.total) == ("first", 5, 151)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -72,6 +72,15 @@ def test_stops_in_time_under_load_and_keeps_what_it_acknowledged(gateway: Gatewa
     assert all((gateway.store / path).is_file() for (path,) in rows)
 
 
+def test_it_starts_from_any_directory(gateway: Gateway, tmp_path: Path) -> None:
+    """As under a supervisor that was told no working directory."""
+    process = gateway.run(cwd=tmp_path)
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.web_port}/health", timeout=10) as answer:
+        assert json.load(answer)["status"] == "ok"
+    assert listens(gateway.vault_port)
+    gateway.stop(process)
+
+
 def test_second_gateway_on_the_same_directory_refuses(gateway: Gateway) -> None:
     process = gateway.run()
     second = gateway.manage("rungateway")

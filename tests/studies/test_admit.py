@@ -201,6 +201,9 @@ def test_low_disk_warns_a_full_one_is_critical_and_both_heal(house: House, monke
     free[0] = 9 * GIB
     disk_watch(NOW)
     assert alerts() == {}
+    monkeypatch.setenv("GATEWAY_STORAGE__STOP_SPACE_GB", "10")  # above LOW_SPACE_GB
+    disk_watch(NOW)
+    assert alerts() == {"disk": "disk-full"}
 
 
 def test_what_a_dead_sibling_left_is_taken_over_while_others_live(

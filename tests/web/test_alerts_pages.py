@@ -146,6 +146,17 @@ def test_script_is_text_and_the_cost_is_the_same(viewer, django_assert_max_num_q
     assert "<script>alert" not in html
 
 
+def test_flood_of_alerts_hides_neither_its_number_nor_an_old_critical_one(operator) -> None:
+    first = alert_make(severity="critical", minutes=600, words="The disk is full.")
+    for number in range(220):
+        alert_make(f"flood:{number}")
+    html = page(operator)
+    assert f'id="alert-{first.pk}"' in html
+    assert "221 alerts are open." in html
+    assert "and 21 more alerts" in html
+    assert "Acknowledge all 221" in html
+
+
 def test_top_of_every_page_leads_to_the_alerts(viewer) -> None:
     alert_make()
     assert '<a class="alerts" href="/alerts/"' in page(viewer, "/studies/")

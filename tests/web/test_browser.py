@@ -206,6 +206,11 @@ def test_keyboard_finds_moves_and_opens(open_page) -> None:
     assert page.locator("dialog[open]").count() == 1
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
+    watched.go("/vaults/")
+    page.keyboard.press("/")
+    page.wait_for_url("**/studies/#search")
+    page.wait_for_function("document.activeElement.id === 'search'")
+    watched.go("/studies/")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
     page.keyboard.type("Erste")

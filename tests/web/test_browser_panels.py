@@ -79,7 +79,7 @@ def quarantine_fill() -> None:
                      reason="The file is not a DICOM Part 10 file: remove it from the import, or export it again from "
                      "its source.")  # fmt: skip
     quarantined_make(keep=False, code="uid-invalid", reason="A UID holds something else than digits and dots, or over "
-                     "64 of them: quarantine the object and check the sender.", size_bytes=26_000_000)  # fmt: skip
+                     "64 of them: check the sender.", size_bytes=26_000_000)  # fmt: skip
     quarantined_make(state="accepted", decided_by="user:anna", decided_at=ago(hours=1))
 
 
@@ -171,6 +171,12 @@ def test_what_is_ticked_or_written_survives_the_refresh(open_page: Callable[[], 
     page.wait_for_selector("text=2 things need a look")
     assert page.input_value(f"#note-{alert.pk}") == "Techn"
     page.keyboard.type("iker kommt")
+    page.keyboard.press("Tab")  # what is written stays when the focus has gone on to the button
+    Alert.objects.filter(pk=alert.pk).update(words="Lowest.")
+    alert_make("third")
+    page.clock.run_for(3100)
+    page.wait_for_selector("text=3 things need a look")
+    assert page.input_value(f"#note-{alert.pk}") == "Techniker kommt"
     page.click(f"#alert-{alert.pk} button")
     page.wait_for_selector("text=Acknowledged, still open")
     assert Alert.objects.get(pk=alert.pk).acknowledged_note == "Techniker kommt"

@@ -46,6 +46,10 @@ def test_preview_moves_by_keys_wheel_and_slider_without_loading_pages(
     watched.enter(user_make("viewer", username="anna"))
     watched.go(f"{address}?instance={slices[0].pk}")
     page.evaluate("window.notReloaded = true")
+    assert "dragging in the picture sets the window" in page.inner_text("#handling")
+    page.keyboard.press("?")
+    assert "the next picture" in page.inner_text("#keys")
+    page.keyboard.press("Escape")
     page.keyboard.press("ArrowDown")
     page.wait_for_function(SHOWN, arg=f"/instances/{slices[1].pk}/")
     page.hover(".stage")
@@ -55,6 +59,7 @@ def test_preview_moves_by_keys_wheel_and_slider_without_loading_pages(
     page.wait_for_function(SHOWN, arg=f"/instances/{slices[4].pk}/")
     page.fill("#position", "2")
     page.wait_for_function(SHOWN, arg=f"/instances/{slices[1].pk}/")
+    assert page.get_attribute("#picture", "alt") == "Object 2 of 5"
     page.click(".windows a:has-text('Lung')")
     page.wait_for_function(SHOWN, arg="center=-600&width=1500")
     page.wait_for_selector(".windows [aria-current]:has-text('Lung')")

@@ -47,6 +47,12 @@ def test_nobody_and_somebody(viewer) -> None:
         assert reverse("connection-end") not in html
 
 
+def test_empty_history_says_how_to_try_it_with_our_own_title_and_port(viewer, monkeypatch) -> None:
+    monkeypatch.setenv("GATEWAY_DICOM__AE_TITLE", "HAUS_4")
+    monkeypatch.setenv("GATEWAY_DICOM__PORT", "11119")
+    assert "echoscu -aec HAUS_4 this-machine 11119" in page(viewer)
+
+
 def test_endpoint_that_could_not_be_bound_says_why(viewer) -> None:
     endpoint_make("tls", ae_title="GW_TLS", port=2762)
     alert_open("endpoint:tls", code="endpoint-down", words="Endpoint tls does not listen. Another program listens.")

@@ -239,7 +239,7 @@ def test_a_part_that_fails_is_left_out(monkeypatch) -> None:
 
 def test_it_costs_the_same_queries_whatever_there_is(vault, django_assert_max_num_queries) -> None:
     user_make("administrator", username="first", superuser=True)
-    with django_assert_max_num_queries(32) as few:
+    with django_assert_max_num_queries(17) as few:
         text()
     day_make(vault)
     for number in range(30):

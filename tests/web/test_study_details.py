@@ -8,11 +8,19 @@ from django.urls import reverse
 from django.utils.timezone import now
 from pydicom import dcmread
 
-from gateway_project.core.models import JobState, Lane
+from gateway_project.core.models import JobState, Lane, Lease
 from studies.models import Instance, QuarantinedObject, QuarantineState, Study, StudyState
 from tests.studies.house import House
-from tests.web.factories import revision_make, series_make, study_make, upload_make
+from tests.web.factories import (
+    attempt_make,
+    revision_make,
+    series_make,
+    study_make,
+    upload_make,
+    uploaded_study_make,
+)
 from tests.web.stored import slices_write, stored_make
+from uploads.models import UploadJob
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +47,7 @@ def test_patients_of_a_conflict_are_named_as_the_objects_name_them(viewer, store
     assert study.conflict
     html = page(viewer, study)
     assert "name different patients" in html
-    for words in ("<b>Lindqvist, Maja</b>", "P4711", "<b>Okafor, &lt;i&gt;Daniel</b>", "P9"):
+    for words in ("<b><bdi>Lindqvist, Maja</bdi></b>", "P4711", "<b><bdi>Okafor, &lt;i&gt;Daniel</bdi></b>", "P9"):
         assert words in html
 
 
@@ -96,9 +104,9 @@ def test_object_from_the_quarantine_stands_in_the_timeline(viewer) -> None:
     ],
 )
 def test_lane_that_stands_still_has_its_button_on_the_study(operator, viewer, vault, lane, words) -> None:
-    study = study_make(state=StudyState.FAILED_TRANSIENT, reason="The vault is away.")
+    study = study_make(state=StudyState.SETTLED, reason="Waiting for its upload.")
     series_make(study)
-    upload_make(revision_make(study), vault, JobState.READY, error_code="vault-503", error_words="The vault is away.")
+    upload_make(revision_make(study), vault, JobState.READY)
     Lane.objects.filter(pk=vault.lane_id).update(fault_words="The vault is away.", **lane)
     assert words in page(operator, study)
     assert words not in page(viewer, study)
@@ -106,9 +114,40 @@ def test_lane_that_stands_still_has_its_button_on_the_study(operator, viewer, va
     assert answer["Location"] == f"/studies/{study.pk}/"
 
 
+@pytest.mark.parametrize(
+    ("lane", "shown", "hidden"),
+    [
+        ({"held": True, "faults": 1}, ["Try again now"], "Resume Vault"),
+        ({"open_until": now() + timedelta(hours=1), "faults": 1}, ["Try again now"], "Try Vault"),
+        ({"paused": True}, ["Try again now", "Resume Vault default"], "Try Vault"),
+    ],
+)
+def test_failed_study_offers_one_button_where_one_does_it(operator, vault, lane, shown: list[str], hidden: str) -> None:
+    """Trying again also lets a lane go on that rests after a fault or was stopped by one."""
+    study = study_make(state=StudyState.FAILED_TRANSIENT, reason="The vault is away.")
+    job = upload_make(revision_make(study), vault, JobState.READY, error_code="x", error_words="The vault is away.")
+    attempt_make(job, "failed", error_words="The vault is away.")
+    UploadJob.objects.update(attempts=0)  # as after a lane's fault, which costs none
+    Lane.objects.filter(pk=vault.lane_id).update(**lane)
+    html = page(operator, study)
+    assert all(words in html for words in shown)
+    assert hidden not in html
+    assert html.count('<button class="primary">') == 1
+    assert "<dt>Attempts</dt><dd>1</dd>" in html
+
+
+def test_study_says_that_nothing_moves_while_the_workers_do_not_run(viewer, vault) -> None:
+    open_study, safe = study_make(open_since=now()), uploaded_study_make(vault)
+    words = "The workers of the gateway do not run"
+    assert words not in page(viewer, open_study)
+    Lease.objects.all().delete()
+    assert words in page(viewer, open_study)
+    assert words not in page(viewer, safe)
+
+
 def test_wait_is_told_with_its_reason(viewer) -> None:
     study = study_make(open_since=now(), received_at=now(), state=StudyState.RECEIVING)
     assert "once quiet for 10 min" in page(viewer, study)
     long_open = study_make(open_since=now() - timedelta(hours=23, minutes=59), received_at=now())
     assert "once open for 24 h, the longest time allowed" in page(viewer, long_open)
-    assert "once quiet for 10 min" in viewer.get("/studies/").content.decode()
+    assert 'title="Once quiet for 10 min"' in viewer.get("/studies/").content.decode()

@@ -4,7 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway_project.wiring.words import ago_words, count_words, duration_words, person_words, size_words, uid_short
+from gateway_project.wiring.words import (
+    ago_words,
+    count_words,
+    duration_words,
+    isolated,
+    person_words,
+    size_words,
+    uid_short,
+)
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -83,3 +91,10 @@ def test_count_and_uid() -> None:
     assert count_words(1204, "study", "studies") == "1,204 studies"
     assert uid_short("1.2.840.10008.1.2") == "1.2.840.10008.1.2"
     assert uid_short("1.2.826.0.1.3680043.10.511.20260001.7919.1") == "1.2.826.0.1…01.7919.1"
+
+
+def test_only_what_is_written_from_right_to_left_is_set_apart() -> None:
+    assert isolated("Müller, Zoë") == "Müller, Zoë"
+    hebrew = "\u05db\u05d4\u05df, \u05d3\u05d5\u05d3"
+    assert isolated(hebrew) == f"\u2068{hebrew}\u2069"
+    assert isolated("") == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway_project.core.models import AuditEvent
-from gateway_project.core.secrets import config_key_path, secret_decrypt
+from gateway_project.core.secrets import config_key_path, secret_decrypt, secret_encrypt
 from gateway_project.wiring.demonstration import demonstration_places, demonstration_prepare, demonstration_wanted
 from gateway_project.wiring.pipeline import settle_now
 from tests.uploads.upload_house import House
@@ -51,6 +51,15 @@ def test_keys_and_tokens_are_ours_alone_and_the_recipients_lies_apart(house: Hou
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     private = places.recipient_key.read_bytes()
     assert all(private not in content for content in contents(places.vault).values())
+
+
+@pytest.mark.parametrize("token", ["", "short", "no spaces are allowed in it"])
+def test_token_that_no_vault_takes_is_replaced_and_does_not_keep_the_gateway_from_starting(house, token) -> None:
+    """A person can enter one in the administration."""
+    places = demonstration_prepare()
+    Vault.objects.update(token=secret_encrypt(token))
+    assert demonstration_prepare() == places
+    assert GatewayRegistry(places.vault).by_token(secret_decrypt(Vault.objects.get().token)) is not None
 
 
 def test_every_other_start_changes_nothing(house: House) -> None:

@@ -1,11 +1,15 @@
 """What is asked about lines of uploads and their times: the page of vaults, the figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Count, Min, OuterRef, Prefetch, QuerySet, Subquery, Sum
+from django.db.models import CharField, Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Cast, Concat
 
-from gateway_project.core.models import JobState
+from gateway_project.core.models import JobState, Lane
+from studies.models import StudyState
 from uploads.models import (
     DeliveryTimes,
     UploadAttempt,
@@ -13,6 +17,8 @@ from uploads.models import (
     Vault,
 )
 from uploads.queue import NAME as QUEUE_NAME
+
+LANE_FIELDS = tuple(field.name for field in Lane._meta.fields)
 
 # -- what the page of vaults shows -------------------------------------------------------------------------------------
 
@@ -45,6 +51,35 @@ def vaults_all() -> QuerySet[Vault]:
         )
         .order_by("-enabled", "name")
     )
+
+
+def lanes_standing() -> list[Lane]:
+    """Every lane there is; that of a vault with what its vault says of it. One query."""
+    told = ("vault__lane_id", "vault__enabled", "vault__parallel_studies")
+    return list(Lane.objects.select_related("vault").only(*LANE_FIELDS, *told).order_by("pk"))
+
+
+def studies_behind(lane_ids: Sequence[int]) -> Q:
+    """Studies that wait for one of these lanes to try an upload again."""
+    jobs = UploadJob.objects.filter(revision__study_id=OuterRef("pk"), state=JobState.READY, lane_id__in=lane_ids)
+    return Q(Exists(jobs))
+
+
+def uploads_behind(lane_ids: Sequence[int]) -> dict[int, int]:
+    """How many uploads wait in each of these lanes; no query for none."""
+    if not lane_ids:
+        return {}
+    jobs = UploadJob.objects.filter(queue=QUEUE_NAME, state=JobState.READY, lane_id__in=lane_ids).order_by()
+    return dict(jobs.values_list("lane_id").annotate(number=Count("pk")))
+
+
+def studies_alert_keys() -> QuerySet[UploadJob, Any]:
+    """Keys of the alerts about uploads that were given up and are told by their study's own state, as a subquery."""
+    told = UploadJob.objects.filter(
+        queue=QUEUE_NAME, state=JobState.PARKED, revision__study__state=StudyState.FAILED_PERMANENT
+    )
+    key = Concat(Value(f"job:{QUEUE_NAME}:"), Cast("pk", CharField()), output_field=CharField())
+    return told.order_by().annotate(alert_key=key).values("alert_key")
 
 
 def uploads_in_line() -> dict[tuple[int, str], Line]:

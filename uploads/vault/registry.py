@@ -120,6 +120,11 @@ def vault_signing_key(directory: Path) -> PrivateKey:
     return private_key_read(directory / SIGNING_FILE)
 
 
+def token_usable(token: str) -> bool:
+    """Whether a gateway could be registered with it."""
+    return _TOKEN.fullmatch(token) is not None
+
+
 def gateway_register(directory: Path, *, gateway_id: str, token: str, jwk: Mapping[str, object]) -> None:
     """After return this gateway, and nobody else by that id, may upload with this token; a running vault knows it
     at once.
@@ -129,7 +134,7 @@ def gateway_register(directory: Path, *, gateway_id: str, token: str, jwk: Mappi
     """
     if not PARTY_ID.fullmatch(gateway_id):
         raise VaultStoreError("gateway-id-invalid")
-    if not _TOKEN.fullmatch(token):
+    if not token_usable(token):
         raise VaultStoreError("token-invalid")
     public = jwk_from_key(key_from_jwk(jwk))
     vault_identity(directory)

@@ -32,7 +32,7 @@ NUMBER = OpenApiParameter("id", OpenApiTypes.INT64, OpenApiParameter.PATH, descr
 class Problem(serializers.Serializer):
     """RFC 9457 problem details."""
 
-    type = serializers.CharField(help_text="Always about:blank.")
+    type = serializers.CharField(help_text="Where the code is explained, on the gateway itself: /help/codes/#CODE.")
     title = serializers.CharField()
     status = serializers.IntegerField()
     code = serializers.CharField(help_text="Stable; for programs.")

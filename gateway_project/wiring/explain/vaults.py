@@ -9,13 +9,15 @@ LANES = Area(
     (
         E("unauthorized", "The other side does not know our credentials",
           "The vault's token or the server's password is wrong, expired or revoked.",
-          "Enter a valid one (`manage.py vaultpin --token-file`, or the server's page), then resume the lane."),
+          "Enter a valid one (`manage.py vaultpin VAULT --token-file FILE`; for a DICOMweb server its page in the "
+          "administration), then resume the lane."),
         E("forbidden", "It is not allowed",
           "A vault: its operator has not allowed this gateway to upload. A page: your account lacks the role.",
           "Ask the vault's operator, then resume the lane; or ask an administrator for the role."),
         E("not-found", "Nothing is at this address",
           "The vault's base address is wrong, or a proxy answers in its place. A page: what it named is gone.",
-          "Correct the address. The lane tries again by itself.", heals=True),
+          "Correct the address (`manage.py vaultpin VAULT --url ADDRESS`). The lane tries again by itself.",
+          heals=True),
         E("proxy-refused", "The proxy asks for a login",
           "The proxy on the way to the vault wants a name and a password.",
           "Enter the proxy as http://name:password@host:port in the vault's row.", heals=True),

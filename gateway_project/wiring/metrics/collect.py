@@ -11,14 +11,13 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from gateway_project import __version__
-from gateway_project.core.models import Alert, Lane
-from gateway_project.core.selectors import lanes_all
+from gateway_project.core.models import Lane
 from gateway_project.wiring import figures
 from gateway_project.wiring.metrics.catalog import BY_NAME, OTHER_SOURCES, Kind
 from gateway_project.wiring.status import STARTED_AT, instance_id
-from studies.activity import quarantine_kept_bytes, sources_totals
-from studies.services.silence import ALERT_SOURCE, CODE_SOURCE
+from studies.activity import Totals, quarantine_kept_bytes
 from uploads.models import DeliveryTimes
+from uploads.selectors.lines import lanes_standing
 from uploads.services.delivery import BEYOND, BOUNDS
 
 Labelled = dict[tuple[str, ...], float]
@@ -86,29 +85,26 @@ def _live() -> list[Family]:
     ]
 
 
-def _received(_now: datetime) -> list[Family]:
+def _received(now: datetime) -> list[Family]:
     found = figures.received_figures()
-    silent = set(Alert.objects.filter(code=CODE_SOURCE, healed_at__isnull=True).values_list("key", flat=True)[:200])
-    sources = found.by_source
+    totals, sources = found.totals, [source for source, _silent in found.by_source]
     objects: Labelled = {(s.calling_ae_title,): float(s.objects_received) for s in sources}
     size: Labelled = {(s.calling_ae_title,): float(s.size_bytes) for s in sources}
     stored: Labelled = {(s.calling_ae_title,): float(s.stored_bytes) for s in sources}
-    if found.sources > len(sources):
-        for values, total in ((objects, found.objects), (size, found.size_bytes), (stored, found.stored_bytes)):
+    if totals.sources > len(sources):
+        for values, total in ((objects, totals.objects), (size, totals.size_bytes), (stored, totals.stored_bytes)):
             values[(OTHER_SOURCES,)] = max(total - sum(values.values()), 0.0)
     return [
         _family("gateway_received_objects_total", objects),
         _family("gateway_received_bytes_total", size),
         _family("gateway_stored_bytes", stored),
-        _family("gateway_sources", found.sources),
+        _family("gateway_sources", totals.sources),
         _family("gateway_studies_settled_total", found.revisions),
         _family(
             "gateway_source_last_object_time_seconds", {(s.calling_ae_title,): s.last_at.timestamp() for s in sources}
         ),
-        _family(
-            "gateway_source_silent",
-            {(s.calling_ae_title,): float(ALERT_SOURCE + s.calling_ae_title in silent) for s in sources},
-        ),
+        _family("gateway_source_silent", {(s.calling_ae_title,): float(silent) for s, silent in found.by_source}),
+        *_disk(now, totals),
     ]
 
 
@@ -135,7 +131,7 @@ def _buckets(times: DeliveryTimes) -> list[tuple[str, float]]:
 
 
 def _queues(now: datetime) -> list[Family]:
-    found = figures.queue_figures(lanes_all())
+    found, waiting = figures.queue_figures(lanes_standing()), figures.waiting_figures()
     jobs: Labelled = {}
     oldest: Labelled = {}
     for line in found.lines:
@@ -144,8 +140,10 @@ def _queues(now: datetime) -> list[Family]:
             jobs[(*place, state)] = getattr(line, state)
         oldest[place] = figures.Line(line.unfinished, line.oldest).age_seconds(now)
     return [
-        _family("gateway_settling_studies", found.settling.count),
-        _family("gateway_settling_oldest_seconds", found.settling.age_seconds(now)),
+        _family("gateway_settling_studies", waiting.settling.count),
+        _family("gateway_settling_oldest_seconds", waiting.settling.age_seconds(now)),
+        _family("gateway_quarantine_objects", waiting.quarantine.count),
+        _family("gateway_quarantine_oldest_seconds", waiting.quarantine.age_seconds(now)),
         _family("gateway_jobs", jobs),
         _family("gateway_jobs_oldest_seconds", oldest),
         *_lanes(found.lanes),
@@ -162,27 +160,23 @@ def _lanes(lanes: Sequence[Lane]) -> list[Family]:
 
 def _failed(_now: datetime) -> list[Family]:
     return [
-        _family("gateway_jobs_failed", dict(figures.failure_figures())),
+        _family("gateway_jobs_failed", figures.failure_figures()),
         _family("gateway_studies", {(state,): number for state, number in figures.state_figures().items()}),
     ]
 
 
 def _troubles(now: datetime) -> list[Family]:
-    quarantine = figures.quarantine_figures()
     audit = figures.audit_figures()
     unsealed = figures.Line(audit.records, audit.oldest)
     return [
         _family("gateway_alerts", {(severity,): number for severity, number in figures.alert_figures().items()}),
-        _family("gateway_quarantine_objects", quarantine.count),
-        _family("gateway_quarantine_oldest_seconds", quarantine.age_seconds(now)),
         _family("gateway_quarantine_bytes", quarantine_kept_bytes()),
         _family("gateway_audit_unsealed_records", unsealed.count),
         _family("gateway_audit_unsealed_oldest_seconds", unsealed.age_seconds(now)),
     ]
 
 
-def _disk(now: datetime) -> list[Family]:
-    totals = sources_totals()
+def _disk(now: datetime, totals: Totals) -> list[Family]:
     disk = figures.disk_figures(now, stored_bytes=totals.stored_bytes, first_at=totals.first_at)
     if disk is None:
         return []
@@ -196,4 +190,4 @@ def _disk(now: datetime) -> list[Family]:
     return families
 
 
-PARTS = (_received, _delivered, _queues, _failed, _troubles, _disk)
+PARTS = (_received, _delivered, _queues, _failed, _troubles)

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime, now
 
 from gateway_project.core.models import JobState
+from gateway_project.core.options import option
 from gateway_project.wiring import words
 from gateway_project.wiring.explain.catalogue import HEALS, WAITS, explanation, help_address
 from studies.models import StudyState
@@ -105,6 +106,12 @@ def _time(moment: datetime, text: str) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), text)
 
 
+@register.simple_tag
+def echo_command() -> str:
+    """What somebody types on another machine to try whether we answer."""
+    return f"echoscu -aec {option('DICOM.AE_TITLE')} this-machine {option('DICOM.PORT')}"
+
+
 @register.filter
 def exact(moment: datetime | None) -> str:
     return localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z") if moment else ""
@@ -134,8 +141,16 @@ def whole(number: int) -> str:
 
 
 @register.filter
-def person(name: str) -> str:
-    return words.person_words(name)
+def person(name: str) -> SafeString | str:
+    """Isolated, so that a name written from right to left turns round nothing of what stands beside it."""
+    said = words.person_words(name)
+    return format_html("<bdi>{}</bdi>", said) if said else ""
+
+
+@register.filter
+def person_text(name: str) -> str:
+    """The same for an attribute, where no markup is."""
+    return words.isolated(words.person_words(name))
 
 
 @register.filter
