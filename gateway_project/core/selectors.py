@@ -68,7 +68,7 @@ def audit_tail_of(subject: str, *, without_events: Sequence[str] = (), limit: in
 class AlertsPressing:
     """The first of them, and how many there are in all."""
 
-    rows: list[Alert]
+    rows: Sequence[Alert]
     total: int
 
 

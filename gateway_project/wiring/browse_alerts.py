@@ -140,8 +140,10 @@ def _summary(pressing: list[Row], seen: int, healed: list[Alert], now: datetime,
     critical = sum(row.alert.severity == Severity.CRITICAL for row in pressing)
     if critical:
         rest = len(pressing) - critical
-        more = f" {count_words(rest, 'other needs', 'others need')} a look." if rest else ""
-        return Summary("bad", f"{count_words(critical, 'thing needs', 'things need')} a hand now.{more}", acknowledged)
+        others = f" {count_words(rest, 'other needs', 'others need')} a look." if rest else ""
+        return Summary(
+            "bad", f"{count_words(critical, 'thing needs', 'things need')} a hand now.{others}", acknowledged
+        )
     return Summary("warn", f"{count_words(len(pressing), 'thing needs', 'things need')} a look.", acknowledged)
 
 
