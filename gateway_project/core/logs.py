@@ -143,15 +143,12 @@ def _uncaught(kind: type[BaseException], error: BaseException, traceback: Traceb
         logger.info("interrupted")
         return
     logger.critical("uncaught exception", exc_info=(kind, error, traceback))
-    handlers = [handler.name for handler in logging.getLogger().handlers]
-    if handlers and "console" not in handlers and sys.stderr is not None:  # silenced: it would end without a word
-        sys.stderr.write(f"Ended by a fault of its own ({kind.__name__}); logs/gateway.errors.log tells what.\n")
 
 
 def _uncaught_and_told(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """For a console without log lines: the kind of the error, never its words."""
     _uncaught(kind, error, traceback)
-    if not issubclass(kind, KeyboardInterrupt):
+    if not issubclass(kind, KeyboardInterrupt) and sys.stderr is not None:
         files = [
             str(handler.path) for handler in logging.getLogger().handlers if isinstance(handler, SharedFileHandler)
         ]

@@ -391,16 +391,3 @@ def test_exception_before_any_configuration_prints_no_words(capsys: pytest.Captu
     printed = capsys.readouterr().err
     assert json.loads(printed)["exception"]["type"] == "ValueError"
     assert MARK not in printed
-
-
-@pytest.mark.usefixtures("clean_logging")
-def test_command_whose_console_is_for_people_says_that_it_was_ended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    logging.config.dictConfig(logs.logging_config(directory=tmp_path))
-    logs.install_hooks()
-    logs.console_silence()
-    error = raised(ValueError(MARK))
-    sys.excepthook(type(error), error, error.__traceback__)
-    said = capsys.readouterr().err
-    assert said == "Ended by a fault of its own (ValueError); logs/gateway.errors.log tells what.\n"
