@@ -22,9 +22,10 @@ from network.dimse import statuses
 from network.dimse.commitment import Reference, event_data
 from network.dimse.errors import ConfigurationError
 from network.dimse.normalized.ports import Event, NormalizedRequest
-from network.models import CommitLevel, CommitmentRequest, RemoteAE
+from network.models import CommitLevel, CommitmentRequest
 from network.ports import RECEIPTS
 from network.queue import COMMITMENT
+from network.selectors.peers import peers_titled
 from network.selectors.retrieve import instances_visible
 from network.services.associations import ae_title_shown
 from studies.dicom.errors import DicomError
@@ -69,7 +70,7 @@ def commitment_accept(
 ) -> CommitmentRequest:
     """The request, durable. The same one again is the same row. Raises CommitmentRefusedError."""
     calling = request.peer.calling_ae_title
-    remote = RemoteAE.objects.filter(ae_title=calling, enabled=True).first()
+    remote = peers_titled(calling).filter(enabled=True).first()
     if remote is None:
         raise _forbidden()
     if len(references) > option("COMMIT.MAX_INSTANCES"):
