@@ -30,8 +30,9 @@ MARKS = {
     QuarantineState.ACCEPTED: ("uploaded", "ok"),
     QuarantineState.DISCARDED: ("deleted", "calm"),
 }
-# Accepting copies and reads every byte while the page is waited for; discarding does not.
-AT_ONCE = {"accept": 50, "discard": 500}
+# Accepting copies and reads every byte while the page is waited for; discarding does not. The form that confirms it has
+# a field for each object, and a form may hold 500 (DATA_UPLOAD_MAX_NUMBER_FIELDS).
+AT_ONCE = {"accept": 50, "discard": 400}
 
 
 @dataclass(frozen=True)
