@@ -13,7 +13,7 @@ from gateway_project.wiring.words import ago_words, count_words, size_words
 from studies.dicom.spool import SpoolError
 from studies.errors import QuarantineError
 from studies.models import QuarantinedObject, QuarantineState
-from studies.options import GIB
+from studies.options import GB
 from studies.selectors import (
     quarantine_kinds,
     quarantine_matching,
@@ -124,7 +124,7 @@ def row_view(row: QuarantinedObject) -> Row:
 
 def _summary(now: datetime) -> Summary:
     totals = quarantine_totals()
-    room = int(option("STORAGE.QUARANTINE_GB") * GIB)
+    room = int(option("STORAGE.QUARANTINE_GB") * GB)
     kept = f"{size_words(totals.kept_bytes)} of {size_words(room)} are used."
     if not totals.waiting or totals.oldest_at is None:
         return Summary(
