@@ -118,8 +118,8 @@ def study_uploads(study_id: int) -> QuerySet[UploadJob]:
 
 
 def revisions_missed() -> QuerySet[StudyRevision]:
-    """Revisions that were dispatched while no vault was set up: no upload stands for them, and none of a later revision,
-    which would have brought them along. Cancelled ones do not count.
+    """Revisions that were dispatched while no vault was set up: no upload stands for them, and none of a later
+    revision, which would have brought them along. Cancelled ones do not count.
     """
     standing = UploadJob.objects.filter(
         revision__study_id=OuterRef("study_id"), revision__number__gte=OuterRef("number")
