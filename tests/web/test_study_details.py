@@ -117,9 +117,9 @@ def test_lane_that_stands_still_has_its_button_on_the_study(operator, viewer, va
 @pytest.mark.parametrize(
     ("lane", "shown", "hidden"),
     [
-        ({"held": True, "faults": 1}, ["Try again now"], "Resume Vault"),
-        ({"open_until": now() + timedelta(hours=1), "faults": 1}, ["Try again now"], "Try Vault"),
-        ({"paused": True}, ["Try again now", "Resume Vault default"], "Try Vault"),
+        ({"held": True, "faults": 1}, ["Try now</button>"], "Resume Vault"),
+        ({"open_until": now() + timedelta(hours=1), "faults": 1}, ["Try now</button>"], "Try Vault"),
+        ({"paused": True}, ["Try now</button>", "Resume Vault default"], "Try Vault"),
     ],
 )
 def test_failed_study_offers_one_button_where_one_does_it(operator, vault, lane, shown: list[str], hidden: str) -> None:
