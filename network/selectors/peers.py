@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from network.models import CommitmentRequest, RemoteAE
 
@@ -36,6 +36,11 @@ def peers_page(*, before: str = "", after: str = "", size: int = 100) -> PeerPag
     found = RemoteAE.objects.filter(ae_title__gt=before) if before else RemoteAE.objects.all()
     rows = list(found.order_by("ae_title")[: size + 1])
     return PeerPage(rows[:size], newer=bool(before), older=len(rows) > size)
+
+
+def peers_titled(ae_title: str) -> QuerySet[RemoteAE]:
+    """Who has this AE title, which a peer has sent: nobody, if it cannot be one (PostgreSQL refuses NUL)."""
+    return RemoteAE.objects.filter(ae_title=ae_title) if ae_title.isprintable() else RemoteAE.objects.none()
 
 
 def peers_counted() -> PeerCounts:

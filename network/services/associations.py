@@ -9,8 +9,9 @@ from gateway_project.core.options import option
 from gateway_project.core.services.audit import audit_record
 from network.dimse.control import control_call
 from network.dimse.ports import AssociationSummary, Peer
-from network.models import AssociationOutcome, AssociationRecord, RemoteAE
+from network.models import AssociationOutcome, AssociationRecord
 from network.selectors import control_path
+from network.selectors.peers import peers_titled
 
 
 @lru_cache(maxsize=256)
@@ -61,7 +62,7 @@ def association_record(peer: Peer, summary: AssociationSummary) -> AssociationRe
         },
     )
     history_trim(rejected=False)
-    RemoteAE.objects.filter(ae_title=peer.calling_ae_title).update(last_seen_at=summary.closed_at)
+    peers_titled(peer.calling_ae_title).update(last_seen_at=summary.closed_at)
     return record
 
 

@@ -22,9 +22,10 @@ from network.dimse import statuses
 from network.dimse.commitment import Reference, event_data
 from network.dimse.errors import ConfigurationError
 from network.dimse.normalized.ports import Event, NormalizedRequest
-from network.models import CommitLevel, CommitmentRequest, RemoteAE
+from network.models import CommitLevel, CommitmentRequest
 from network.ports import RECEIPTS
 from network.queue import COMMITMENT
+from network.selectors.peers import peers_titled
 from network.selectors.retrieve import instances_visible
 from network.services.associations import ae_title_shown
 from studies.dicom.errors import DicomError
@@ -69,7 +70,7 @@ def commitment_accept(
 ) -> CommitmentRequest:
     """The request, durable. The same one again is the same row. Raises CommitmentRefusedError."""
     calling = request.peer.calling_ae_title
-    remote = RemoteAE.objects.filter(ae_title=calling, enabled=True).first()
+    remote = peers_titled(calling).filter(enabled=True).first()
     if remote is None:
         raise _forbidden()
     if len(references) > option("COMMIT.MAX_INSTANCES"):
@@ -157,14 +158,15 @@ def _verdict(row: CommitmentRequest) -> _Verdict:
     store = Store(store_root())
     damaged = _Damaged()
     for at in range(0, len(row.references), _CHUNK):
-        wanted = {uid: sop_class for sop_class, uid in row.references[at : at + _CHUNK]}
+        wanted = row.references[at : at + _CHUNK]
+        uids = {uid for _sop_class, uid in wanted}
         found: dict[str, Instance] = {}
-        for instance in Instance.objects.filter(sop_instance_uid__in=wanted, current=True).order_by("pk"):
+        for instance in Instance.objects.filter(sop_instance_uid__in=uids, current=True).order_by("pk"):
             found[instance.sop_instance_uid] = instance
         unseen = _unseen(row, found.values())
         found = {uid: one for uid, one in found.items() if one.pk not in unseen}
         sealed = RECEIPTS.get().instances_in_vaults([instance.pk for instance in found.values()])
-        for uid, sop_class in wanted.items():
+        for sop_class, uid in wanted:  # one that is named as of two classes is committed as neither
             reason, may_come = _reason(store, found.get(uid), sop_class, row.level, sealed, damaged)
             if reason:
                 failures[uid] = reason

@@ -17,7 +17,8 @@ from gateway_project.core.services.audit import audit_record
 from network.dimse import procedure_step, statuses
 from network.dimse.normalized.ports import NormalizedRequest
 from network.dimse.procedure_step import NewStep, PerformedSeries, StepChange, StepError
-from network.models import ProcedureStep, ProcedureStepMessage, ProcedureStepStudy, RemoteAE, StepState
+from network.models import ProcedureStep, ProcedureStepMessage, ProcedureStepStudy, StepState
+from network.selectors.peers import peers_titled
 from network.selectors.procedure_steps import steps_overdue
 from network.services.associations import ae_title_shown
 
@@ -32,7 +33,7 @@ _STATES = {
 
 def step_allow(request: NormalizedRequest) -> None:
     """Known peers that may store may tell what they store; nobody else. Raises StepError (0124)."""
-    known = RemoteAE.objects.filter(ae_title=request.peer.calling_ae_title, enabled=True).exists()
+    known = peers_titled(request.peer.calling_ae_title).filter(enabled=True).exists()
     if not known or not request.peer.rights.store:
         raise StepError(
             "this AE may not send procedure steps", code="step-forbidden", status=statuses.NOT_AUTHORIZED

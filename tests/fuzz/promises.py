@@ -244,10 +244,12 @@ def question(data: bytes) -> None:
         holds(len(str(error)) <= COMMENT_BYTES and str(error).isascii(), "the words are no Error Comment")
         return
     codecs = codecs_of(read.charset)
-    values = {key.tag: value_of(elements[key.tag], key.vr, codecs) for key in read.keys}
+    asked = {key.tag: key.vr for key in read.keys if key.tag in elements}  # others are told without being asked for
+    values = {tag: value_of(elements[tag], vr, codecs) for tag, vr in asked.items()}
     for key in read.keys:
         if key.match is not None:
             key.match.matches(values[key.tag])
+    values |= {key.tag: None for key in read.keys if key.tag not in elements}
     answer = AnswerEncoder(read, explicit=explicit, retrieve_ae_title="GATEWAY").encode(values)
     holds(set(values) <= set(elements_read(answer, explicit=explicit)), "the answer lacks what was asked")
 

@@ -195,6 +195,15 @@ def test_identifier_that_is_not_of_its_model_is_a900(
     assert house.trail.asked[-1].outcome == "failure"
 
 
+@pytest.mark.parametrize(
+    "keys", [{"PatientName": "Doe\0^*"}, {"AccessionNumber": "A\0B"}, {"StudyInstanceUID": "1\0.2"}]
+)
+def test_nul_within_a_text_is_c000(house: House, keys: dict[str, str]) -> None:
+    with pytest.raises(QueryError) as caught:
+        house.ask(question("STUDY", **keys))
+    assert (caught.value.status, caught.value.code) == (0xC000, "identifier-garbled")
+
+
 def test_relational_queries_need_no_upper_keys(house: House) -> None:
     uids = house.values("SOPInstanceUID", "IMAGE", relational=True, Modality="SR")
     assert uids == ["1.2.7.2.1"]

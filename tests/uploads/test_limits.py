@@ -50,7 +50,8 @@ def test_outside_of_its_window_the_lane_waits_and_says_until_when(house: House) 
     assert not Alert.objects.exists()
     clock = f"{localtime(lane.waits_until):%H:%M}"
     assert f"Vault main waits until {clock}." in summary_now(now()).detail
-    assert any(f"waits until {clock}" in str(entry) for entry in study_view(study, now()).timeline)
+    told = [entry for entry in study_view(study, now()).timeline if entry.until == lane.waits_until]
+    assert [entry.detail for entry in told] == ["The way to the vault: outside its time window."]
     assert house.drain(at=lane.waits_until) == 1
     house.uploaded(study)
     assert summary_now(lane.waits_until).detail.find("waits until") == -1

@@ -171,6 +171,8 @@ class _KeyReader:
         if vr in NUMBERS:
             return Key(tag, vr, keyword, _binary(vr, element.value))
         text = text_decode(element.value, vr, self._codecs)
+        if "\0" in text and vr != "UI":  # each UID of several may be padded; no other text is
+            raise garbled("a NUL within a text")
         match = self._match(tag, vr, text)
         if match is not None and not inside:
             self.texts[keyword] = text
@@ -222,7 +224,10 @@ def _values(text: str) -> list[str]:
 def _uids(text: str) -> Match | None:
     if not text.strip("*"):
         return None
-    return UidMatch(tuple(uid for part in _values(text) if (uid := part.strip(" \0"))))
+    uids = tuple(uid for part in _values(text) if (uid := part.strip(" \0")))
+    if any("\0" in uid for uid in uids):
+        raise garbled("a NUL within a UID")
+    return UidMatch(uids)
 
 
 def _numbers(text: str) -> Match | None:
