@@ -13,12 +13,14 @@ _LETTERS: Final = {
     "ø": "o",
     "ħ": "h",
     "ŧ": "t",
-    "ı": "i",
+    "\u0131": "i",
     "æ": "ae",
     "œ": "oe",
     "þ": "th",
 }
-_PLAIN: Final = str.maketrans(_LETTERS | {one.upper(): more.upper() for one, more in _LETTERS.items() if one != "ı"})
+_PLAIN: Final = str.maketrans(
+    _LETTERS | {one.upper(): more.upper() for one, more in _LETTERS.items() if one != "\u0131"}
+)
 
 
 def text_fold(text: str, *, case: bool = True, accents: bool = True) -> str:
