@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from gateway_project.core.options import option
 from gateway_project.wiring.cursor import cursor_read, cursor_write
-from gateway_project.wiring.words import ago_words, count_words, size_words
+from gateway_project.wiring.words import actor_words, ago_words, count_words, size_words
 from studies.dicom.spool import SpoolError
 from studies.errors import QuarantineError
 from studies.models import QuarantinedObject, QuarantineState
@@ -57,6 +57,10 @@ class Row:
     @property
     def is_open(self) -> bool:
         return self.row.state == QuarantineState.OPEN
+
+    @property
+    def decided_by(self) -> str:
+        return actor_words(self.row.decided_by) or "the gateway"
 
 
 @dataclass(frozen=True)

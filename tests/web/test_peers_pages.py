@@ -145,7 +145,7 @@ def test_what_processes_keep_open_is_shown(viewer) -> None:
         told.remove()
     assert "3 associations are open to peers: 1 in use, 2 kept for what comes next." in html
     assert "receiver 0" in html
-    assert "We have called nobody since the start." in page(viewer)
+    assert "Nothing was kept open to any peer since the start." in page(viewer)
 
 
 # -- entering ----------------------------------------------------------------------------------------------------------

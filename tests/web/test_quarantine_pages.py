@@ -151,6 +151,7 @@ def test_way_back_never_leads_elsewhere(operator) -> None:
 
 
 def test_object_is_described_and_never_shown(viewer) -> None:
+    decided = {"state": "discarded", "decided_by": "user:anna", "decided_at": timezone.now()}
     row = quarantined_make(b"MARKED^PATIENT is written here", source_ae_title=SCRIPT[:16], reason=SCRIPT)
     html = page(viewer, f"{PAGE}{row.pk}/")
     assert "It begins like plain text; what it says is not shown here." in html
@@ -159,6 +160,7 @@ def test_object_is_described_and_never_shown(viewer) -> None:
     lost = quarantined_make()
     store_empty()
     assert "Its file cannot be read; check the disk." in page(viewer, f"{PAGE}{lost.pk}/")
+    assert "by anna</p>" in page(viewer, f"{PAGE}{quarantined_make(**decided).pk}/")
     assert "Its bytes are not here." in page(viewer, f"{PAGE}{quarantined_make(keep=False).pk}/")
 
 

@@ -66,7 +66,11 @@ class PeerFields(Asked):
     commit_minutes = Whole(required=False, min_value=1, max_value=525600)
     tls = Truth(required=False)
     tls_identity = Whole(
-        required=False, allow_null=True, min_value=1, help_text="The endpoint whose certificate we show."
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=2**63 - 1,
+        help_text="The endpoint whose certificate we show.",
     )
     tls_ca = _text(400)
     tls_check_host = Truth(required=False)
