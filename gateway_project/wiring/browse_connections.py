@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from django.utils.timezone import localtime
 
 from gateway_project.core.models import Alert
+from gateway_project.core.options import option
 from gateway_project.core.selectors import alerts_of
 from gateway_project.wiring.association_words import reason_words
 from gateway_project.wiring.cursor import cursor_read, cursor_write
@@ -176,6 +177,7 @@ def _today(now: datetime) -> str:
     rejected = counts.pop(AssociationOutcome.REJECTED, 0)
     broken = counts.get(AssociationOutcome.ABORTED, 0) + counts.get(AssociationOutcome.LOST, 0)
     ended = sum(counts.values())
-    words = f"{count_words(ended, 'association has', 'associations have')} ended today"
+    forgotten = "At least " if 0 < option("DICOM.CONNECTION_HISTORY") <= ended else ""
+    words = f"{forgotten}{count_words(ended, 'association has', 'associations have')} ended today"
     words += f", {broken:,} of them broken off" if broken else ""
     return f"{words}; {count_words(rejected, 'was', 'were')} rejected." if rejected else f"{words}."

@@ -95,6 +95,21 @@ def test_history_by_outcome_and_device_with_reasons_in_words(viewer) -> None:
     assert ("FOREIGN" in rows, "GOOD" in rows) == (False, True)
 
 
+def test_day_with_more_than_is_remembered_is_told_as_such(viewer) -> None:
+    for _ in range(30):  # DICOM.CONNECTION_HISTORY
+        record_make(minutes=0)
+    with listeners_answer():
+        assert "At least 30 associations have ended today." in page(viewer)
+
+
+@pytest.mark.parametrize(
+    "reason", ["connection-closed", "by-peer", "send-timeout", "sub-operation-timeout", "file-vanished", "idle"]
+)
+def test_connection_that_is_cut_is_no_broken_rule(viewer, reason: str) -> None:
+    record_make("lost", minutes=0, reason=reason)
+    assert "rule of the protocol" not in page(viewer)
+
+
 def test_history_is_paged_by_keyset(viewer) -> None:
     for number in range(35):
         record_make(minutes=number, calling_ae_title=f"AE{number:03}")
