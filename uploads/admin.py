@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
 from django.utils.timezone import localtime, now
+from django.views.decorators.csrf import csrf_protect
 
 from gateway_project.core.admin_site import AdministratorAdmin, ChoiceFilter, ReadOnlyAdmin, related, site
 from gateway_project.core.errors import JobFault
@@ -142,7 +145,7 @@ class VaultAdmin(AdministratorAdmin):
     def pins_compare(self, request: HttpRequest, queryset: "QuerySet[Vault]") -> None:
         for vault in queryset.filter(transport=Transport.GVE1):
             with faults_told(self, request, vault):
-                offer = offer_fetch(vault_client(vault), recipient_key_id=vault.recipient_key_id)
+                offer = offer_fetch(vault_client(vault, asked=True), recipient_key_id=vault.recipient_key_id)
                 for row in pin_rows(vault, offer):
                     self.message_user(request, f"{vault}, {row}", messages.INFO if row.same else messages.ERROR)
 
@@ -158,7 +161,7 @@ class VaultAdmin(AdministratorAdmin):
         actor, holder = actor_of(request.user), "the recovery key's holder" if recovery else "the recipient"
         for vault in queryset.filter(transport=Transport.GVE1):
             with faults_told(self, request, vault):
-                upload_id = canary_send(vault, vault_client(vault), actor=actor, recovery=recovery)
+                upload_id = canary_send(vault, vault_client(vault, asked=True), actor=actor, recovery=recovery)
                 words = f"{vault}: canary {upload_id} was sent. Let {holder} open it, then enter the proof."
                 self.message_user(request, words, messages.SUCCESS)
 
@@ -169,21 +172,35 @@ class VaultAdmin(AdministratorAdmin):
             words = f"{vault}: it is asked for everything that it has, as its time windows allow. Losses open an alert."
             self.message_user(request, words, messages.SUCCESS)
 
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Without Django's transaction around it: vaults are asked meanwhile, and nobody else could write until they
+        answer. Each service has its own.
+        """
+        answer: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)
+        return answer
+
     def save_model(self, request: HttpRequest, obj: Vault, form: VaultForm, change: bool) -> None:
-        """The switch and the way to the vault go through their services: what is planned for it waits or flows."""
-        actor, enabled = actor_of(request.user), obj.enabled
+        """The switch and the way to the vault go through their services: what is planned for it waits or flows. Only
+        what was changed is written: keys may be pinned at the same moment.
+        """
+        actor = actor_of(request.user)
         apart = {"enabled", "new_proxy", *VaultForm.ACCESS_FIELDS, *VaultForm.KEY_FIELDS}
         changed = [name for name in form.changed_data if name not in apart]
-        if "enabled" in form.changed_data:
-            obj.enabled = not enabled
-        super().save_model(request, obj, form, change)
-        if "enabled" in form.changed_data:
-            vault_switch(obj, enabled=enabled, actor=actor)
-            obj.refresh_from_db()
-        vault_way_set(obj, proxy=form.proxy_change(), actor=actor, now=now())
-        if changed:
-            detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed if name != "ca"}}
-            audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
+        with transaction.atomic():
+            obj.save(update_fields=changed)
+            if "enabled" in form.changed_data:
+                vault_switch(obj, enabled=obj.enabled, actor=actor)
+            vault_way_set(obj, proxy=form.proxy_change(), actor=actor, now=now())
+            if changed:
+                detail = {"action": "vault changed", **{name: getattr(obj, name) for name in changed if name != "ca"}}
+                audit_record(AuditEventType.CONFIGURATION, actor=actor, subject=f"vault:{obj.pk}", detail=detail)
         for words in keys_apply(obj, form.cleaned_data, actor=actor):
             self.message_user(request, f"Not done: {words}", messages.ERROR)
 

@@ -15,4 +15,5 @@ class UploadsConfig(AppConfig):
         REGISTRY.add_queue(QUEUE)
         REGISTRY.add_queue(VERIFY_QUEUE)
         REGISTRY.add_periodic(Periodic("verify", "uploads.tasks.verify_plan", lambda: 600))
+        REGISTRY.add_periodic(Periodic("catch-up", "uploads.tasks.catch_up", lambda: 30))
         shared_add(Shared("identity", identity.identity_mark, identity.identity_mark_fits, identity.WORDS))

@@ -53,6 +53,9 @@ class VaultForm(forms.ModelForm):
     recovery_canary_proof = _text("proof of the recovery key's canary", "What the tool has shown with that key.")
     new_recipient_key_id = _text("new recipient key: id", "It is fetched from the vault by this id.")
     new_recipient_fingerprint = _text("new recipient key: fingerprint", _FINGERPRINT)
+    new_receipt_fingerprint = _text(
+        "new receipt key: fingerprint", f"The vault shows the key; what it has signed before stays good. {_FINGERPRINT}"
+    )
     new_recovery_key = _text("new recovery key (JWK)", "A second recipient, whose private key is kept offline.", rows=3)
     new_recovery_fingerprint = _text("new recovery key: fingerprint", _FINGERPRINT)
     new_signing_key = _text("new signing key (JWK)", "The recipient's own, with which it signs rotations.", rows=3)
@@ -64,6 +67,7 @@ class VaultForm(forms.ModelForm):
         "recovery_canary_proof",
         "new_recipient_key_id",
         "new_recipient_fingerprint",
+        "new_receipt_fingerprint",
         "new_recovery_key",
         "new_recovery_fingerprint",
         "new_signing_key",
@@ -108,6 +112,7 @@ def keys_apply(vault: Vault, cleaned: dict[str, Any], *, actor: str) -> Iterator
         (cleaned.get("new_address") or cleaned.get("new_token"), lambda: _access(vault, cleaned, actor)),
         (cleaned.get("rotation_statement"), lambda: _statement(vault, cleaned, actor)),
         (cleaned.get("new_recipient_key_id"), lambda: _recipient(vault, cleaned, actor)),
+        (cleaned.get("new_receipt_fingerprint"), lambda: _receipt(vault, cleaned, actor)),
         (cleaned.get("new_recovery_key"), lambda: _recovery(vault, cleaned, actor)),
         (cleaned.get("new_signing_key"), lambda: _signing(vault, cleaned, actor)),
         (cleaned.get("canary_proof"), lambda: _proof(vault, cleaned["canary_proof"], actor, recovery=False)),
@@ -135,9 +140,15 @@ def _statement(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
 
 
 def _recipient(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
-    offer = pins.offer_fetch(vault_client(vault), recipient_key_id=cleaned["new_recipient_key_id"].strip())
+    offer = pins.offer_fetch(vault_client(vault, asked=True), recipient_key_id=cleaned["new_recipient_key_id"].strip())
     told = cleaned["new_recipient_fingerprint"]
     pins.recipient_repin(vault, offer.recipient_jwk, expected_fingerprint=told, actor=actor)
+
+
+def _receipt(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:
+    offer = pins.offer_fetch(vault_client(vault, asked=True), recipient_key_id=vault.recipient_key_id)
+    told = cleaned["new_receipt_fingerprint"]
+    pins.receipt_repin(vault, offer.receipt_jwk, expected_fingerprint=told, actor=actor)
 
 
 def _recovery(vault: Vault, cleaned: dict[str, Any], actor: str) -> None:

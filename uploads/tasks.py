@@ -16,6 +16,7 @@ from uploads.models import Transport, UploadAttempt, UploadJob, VaultCheck
 from uploads.ports import DELIVERY, VaultError
 from uploads.services.attempt import ACTOR
 from uploads.services.limits import lane_limits
+from uploads.services.plan import uploads_catch_up
 from uploads.services.stow_upload import StowUpload
 from uploads.services.stow_vaults import stow_client
 from uploads.services.upload import Upload
@@ -66,6 +67,11 @@ def verify_changed(_check: VaultCheck) -> None:
 def verify_plan(now: datetime) -> None:
     """Lets vaults be asked for what is due."""
     checks_plan(now)
+
+
+def catch_up(now: datetime) -> None:
+    """Plans what had no vault to go to when it settled."""
+    uploads_catch_up(now=now)
 
 
 def _fault(error: VaultError) -> JobFault:

@@ -95,11 +95,14 @@ def test_history_by_outcome_and_device_with_reasons_in_words(viewer) -> None:
     assert ("FOREIGN" in rows, "GOOD" in rows) == (False, True)
 
 
-def test_day_with_more_than_is_remembered_is_told_as_such(viewer) -> None:
-    for _ in range(30):  # DICOM.CONNECTION_HISTORY
-        record_make(minutes=0)
+def test_history_that_forgets_does_not_pretend_to_have_counted_all(viewer, monkeypatch) -> None:
+    monkeypatch.setenv("GATEWAY_DICOM__CONNECTION_HISTORY", "3")
+    for outcome in ("released", "aborted", "released", "rejected", "rejected"):
+        record_make(outcome, minutes=0)
     with listeners_answer():
-        assert "At least 30 associations have ended today." in page(viewer)
+        assert "At least 3 associations have ended today, 1 of the latest broken off; 2 were rejected." in page(viewer)
+        record_make("rejected", minutes=0)
+        assert "; at least 3 were rejected." in page(viewer)
 
 
 @pytest.mark.parametrize(

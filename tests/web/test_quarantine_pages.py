@@ -1,10 +1,12 @@
 """Quarantine: what was refused and why, its beginning in words, and deciding about many at once."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from gateway_project.core.models import AuditEvent
 from studies.dicom.first_bytes import first_bytes_words
@@ -90,6 +92,19 @@ def test_everything_that_the_filter_shows(operator) -> None:
     html = said(operator, decision="discard", scope="all", state="open", code="uid-invalid", source="")
     assert "Discard 4 objects?" in html
     assert html.count('name="object"') == 4
+
+
+def test_as_many_as_are_offered_at_once_fit_into_the_form_that_confirms_it(operator) -> None:
+    now = timezone.now()
+    QuarantinedObject.objects.bulk_create(
+        QuarantinedObject(sha256=f"{number:064x}", size_bytes=1, code="x", reason="x", first_at=now, latest_at=now)
+        for number in range(510)
+    )
+    html = said(operator, decision="discard", scope="all", state="open", code="", source="")
+    offered = re.findall(r'name="object" value="(\d+)"', html)
+    assert f"{510 - len(offered)} more objects match" in html
+    html = said(operator, decision="discard", confirmed="yes", object=offered, next=PAGE)
+    assert f"{len(offered)} objects discarded." in html
 
 
 def test_accepting_what_has_no_identity_says_why_it_stays(operator) -> None:

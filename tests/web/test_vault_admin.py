@@ -1,22 +1,29 @@
 """A vault's keys in the admin: shown beside what is offered, changed only with what their owners have told."""
 
 import json
+import socket
 
 import pytest
-from django.test import Client
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from gateway_project.core.admin_site import site
 from gateway_project.core.models import AuditEvent
 from gateway_project.core.secrets import secret_decrypt
 from tests.uploads import test_vault_commands_gateway as gateway
+from tests.uploads.scripted_server import scripted
 from tests.uploads.test_vault_commands_gateway import NEW, RECIPIENT, RECOVERY, SIGNING, Served, told
-from uploads.envelope.keys import jwk_from_key, key_generate, private_key_read, thumbprint
+from uploads.envelope.keys import fingerprint, jwk_from_key, key_generate, private_key_read, thumbprint
 from uploads.envelope.rotation import Rotation, rotation_sign
+from uploads.forms import VaultForm
 from uploads.models import Vault
 from uploads.selectors import deletion_allowed
+from uploads.services import vaults
 from uploads.services.identity import identity_jwk
 from uploads.vault.canary import canary_open
-from uploads.vault.registry import gateway_register, recipient_register
+from uploads.vault.registry import gateway_register, recipient_register, vault_receipt_jwk
 
 pytestmark = pytest.mark.django_db
 served = gateway.served
@@ -128,3 +135,45 @@ def test_a_new_token_and_address_are_entered_and_never_shown(
     assert secret_decrypt(Vault.objects.get().token) == token
     assert "Nothing listens" in entered(administrator, vault, new_address="http://127.0.0.1:9")
     assert Vault.objects.get().base_url == served.url
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_vault_holds_up_who_asks_but_nobody_else_and_not_for_long(
+    administrator: Client, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vaults, "ASKED_SECONDS", 0.5)
+    asking, in_transaction = connections["default"], []
+
+    def silent(peer: socket.socket) -> None:
+        in_transaction.append(asking.in_atomic_block)
+        peer.recv(1)  # until the other side gives up
+
+    with scripted(silent) as server:
+        html = entered(administrator, vault, new_address=server.url)
+        assert "did not answer in time" in html
+    assert in_transaction == [False], "SQLite has one writer: nothing could be received meanwhile"
+
+
+def test_saving_the_page_leaves_alone_what_was_pinned_at_the_same_moment(administrator: Client, vault: Vault) -> None:
+    stale = Vault.objects.get()
+    form = VaultForm({"name": "main", "windows": "01:00-02:00"}, instance=stale)
+    assert form.is_valid()
+    Vault.objects.update(recovery_jwk=jwk_from_key(RECOVERY), proved_keys={"kid": "2026-03-01T00:00:00+00:00"})
+    request = RequestFactory().post("/")
+    request.user = User.objects.filter(groups__name="administrator")[0]
+    site._registry[Vault].save_model(request, stale, form, change=True)
+    kept = Vault.objects.get()
+    assert (kept.recovery_jwk, kept.windows) == (jwk_from_key(RECOVERY), "01:00-02:00")
+    assert list(kept.proved_keys) == ["kid"]
+
+
+def test_another_receipt_key_is_entered_with_its_fingerprint(
+    administrator: Client, vault: Vault, served: Served
+) -> None:
+    Vault.objects.update(receipt_jwk=jwk_from_key(NEW))
+    assert "Not done" in entered(administrator, vault, new_receipt_fingerprint=told(NEW))
+    right = fingerprint(vault_receipt_jwk(served.directory))
+    assert "Not done" not in entered(administrator, vault, new_receipt_fingerprint=right)
+    kept = Vault.objects.get()
+    assert kept.receipt_jwk == vault_receipt_jwk(served.directory)
+    assert list(kept.earlier_receipt_keys) == [thumbprint(jwk_from_key(NEW))]

@@ -9,7 +9,7 @@ from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from gateway_project.core.models import JobState
 from gateway_project.core.options import option
-from studies.models import Instance
+from studies.models import Instance, StudyRevision, StudyState
 from studies.selectors import study_instances_through
 from uploads.envelope.jose import signer_claimed
 from uploads.envelope.keys import thumbprint
@@ -115,6 +115,18 @@ def study_uploads(study_id: int) -> QuerySet[UploadJob]:
         .annotate(files_gone=Exists(gone))
         .order_by("revision__number", "vault_id")
     )
+
+
+def revisions_missed() -> QuerySet[StudyRevision]:
+    """Revisions that were dispatched while no vault was set up: no upload stands for them, and none of a later
+    revision, which would have brought them along. Cancelled ones do not count.
+    """
+    standing = UploadJob.objects.filter(
+        revision__study_id=OuterRef("study_id"), revision__number__gte=OuterRef("number")
+    ).exclude(state=JobState.CANCELLED)
+    missed = StudyRevision.objects.filter(~Exists(standing), dispatched_at__isnull=False)
+    kept = missed.exclude(study__state__in=(StudyState.PENDING_DELETION, StudyState.DELETED))
+    return kept.order_by("dispatched_at", "number")
 
 
 def _earlier(job: UploadJob) -> QuerySet[UploadJob]:

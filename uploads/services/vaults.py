@@ -25,6 +25,9 @@ from uploads.ways import way_check
 
 logger = logging.getLogger(__name__)
 
+ASKED_SECONDS = 20.0
+"""How long a vault may take to answer a person, who waits for it; workers have VAULT.HTTP_SECONDS."""
+
 
 def vault_ensure(
     name: str,
@@ -141,7 +144,7 @@ def vault_access_set(
     trial = copy.copy(vault)
     for name, value in changed.items():
         setattr(trial, name, value)
-    pins_verify(trial, vault_client(trial))
+    pins_verify(trial, vault_client(trial, asked=True))
     with transaction.atomic():
         Vault.objects.filter(pk=vault.pk).update(**changed)
         said = {"action": "way to the vault changed", "changed": sorted(changed)}
@@ -185,15 +188,18 @@ def vault_way_set(vault: Vault, *, proxy: str | None, actor: str, now: datetime)
         lane_wait(vault.lane_id, until=None, now=now)
 
 
-def vault_client(vault: Vault) -> ArchivePort:
-    """How this vault is spoken to. What is wrong with its settings is no study's fault: JobFault, the lane waits."""
+def vault_client(vault: Vault, *, asked: bool = False) -> ArchivePort:
+    """How this vault is spoken to; `asked`: by a person, who waits for the answer. What is wrong with its settings is
+    no study's fault: JobFault, the lane waits.
+    """
+    patience_seconds = float(option("VAULT.HTTP_SECONDS"))
     try:
         token = secret_decrypt(vault.token)
         proxy = secret_decrypt(vault.proxy) if vault.proxy else None
         return VaultClient(
             vault.base_url,
             token=token,
-            timeout_seconds=option("VAULT.HTTP_SECONDS"),
+            timeout_seconds=min(patience_seconds, ASKED_SECONDS) if asked else patience_seconds,
             ca=vault.ca,
             proxy=proxy,
             slowest_bytes_per_second=vault_slowest(vault),

@@ -37,7 +37,7 @@ class Command(BaseCommand):
             raise CommandError("There is no vault of this name. `vaultpin` lists them.")
         try:
             if send:
-                canary_send(vault, vault_client(vault), actor=ACTOR, recovery=recovery)
+                canary_send(vault, vault_client(vault, asked=True), actor=ACTOR, recovery=recovery)
             if proof:
                 canary_prove(vault, proof, actor=ACTOR, recovery=recovery)
         except (PinError, VaultError, JobFault) as error:

@@ -16,7 +16,7 @@ from uploads.models import Vault
 from uploads.ports import VaultError
 from uploads.services import pins
 from uploads.services.identity import identity_jwk
-from uploads.services.vaults import vault_access_set, vault_add, vault_client
+from uploads.services.vaults import ASKED_SECONDS, vault_access_set, vault_add, vault_client
 from uploads.ways import way_check
 
 ACTOR = "command:vaultpin"
@@ -85,7 +85,9 @@ class Command(BaseCommand):
             raise CommandError("A new vault needs --token-file and --key-id.")
         token, ca, proxy = self._read("token_file").strip(), self._ca() or "", self._proxy() or ""
         way_check(proxy=proxy, ca=ca)
-        client = VaultClient(self._options["url"], token=token, ca=ca, proxy=proxy or None)
+        client = VaultClient(
+            self._options["url"], token=token, timeout_seconds=ASKED_SECONDS, ca=ca, proxy=proxy or None
+        )
         offer = pins.offer_fetch(client, recipient_key_id=self._options["key_id"])
         vault = vault_add(
             name,
@@ -110,7 +112,7 @@ class Command(BaseCommand):
         if changed and not (self._options["key_id"] or self._options["receipt_fingerprint"]):
             self._pinned(vault, pins.pin_rows(vault, None))
             return
-        offer = pins.offer_fetch(vault_client(vault), recipient_key_id=key_id)
+        offer = pins.offer_fetch(vault_client(vault, asked=True), recipient_key_id=key_id)
         if self._options["key_id"]:
             told = self._told("fingerprint", "recipient key", offer.recipient_jwk)
             pins.recipient_repin(vault, offer.recipient_jwk, expected_fingerprint=told, actor=ACTOR)
