@@ -165,7 +165,17 @@ SPECTACULAR_SETTINGS = {
     "VERSION": __version__,
     "TAGS": [
         {"name": name}
-        for name in ("System", "Studies", "Uploads", "Connections", "Vaults", "Alerts", "Quarantine", "Custody")
+        for name in (
+            "System",
+            "Studies",
+            "Uploads",
+            "Connections",
+            "Peers",
+            "Vaults",
+            "Alerts",
+            "Quarantine",
+            "Custody",
+        )
     ],
     "PREPROCESSING_HOOKS": ["gateway_project.wiring.api.schema.only_api"],
     "POSTPROCESSING_HOOKS": [

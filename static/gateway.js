@@ -26,10 +26,7 @@
       if (shown.classList.contains("empty") !== part.classList.contains("empty")) return void location.reload();
       const focus = focusRemember(shown);
       signatures.set(part.dataset.part, now);
-      for (const open of shown.querySelectorAll("details[id][open]")) {
-        const details = part.querySelector(`#${open.id}`);
-        if (details) details.open = true;
-      }
+      openedRestore(shown, part);
       prepare(part);
       const left = shown.scrollLeft;
       shown.replaceWith(part);
@@ -38,13 +35,23 @@
     }
   }
 
-  // What somebody has ticked, opened or begun to write stays until it is sent or taken back. Details with an id are
-  // opened again in the fresh part.
+  // What is open stays open in the fresh part: by its id, else where the same words stand, at its own place first.
+  function openedRestore(shown, part) {
+    const fresh = [...part.querySelectorAll("details")];
+    [...shown.querySelectorAll("details")].forEach((details, at) => {
+      if (!details.open) return;
+      const same = (other) => other && (details.id ? other.id === details.id : other.textContent === details.textContent);
+      const found = same(fresh[at]) ? fresh[at] : fresh.find(same);
+      if (found) found.open = true;
+    });
+  }
+
+  // What somebody has ticked or begun to write stays until it is sent or taken back.
   function busy(part) {
     const active = document.activeElement;
     const writing = part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
     const written = [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((e) => e.value !== e.defaultValue);
-    return writing || written || part.querySelector("input:checked, details[open]:not([id])") !== null;
+    return writing || written || part.querySelector("input:checked") !== null;
   }
 
   function focusRemember(part) {

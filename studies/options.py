@@ -2,7 +2,7 @@
 
 from gateway_project.core.option_types import Kind, Option
 
-GIB = 1 << 30  # what the options call a GB
+GB = 10**9  # of the options named ..._GB, and of the pages
 
 OPTIONS = (
     Option(

@@ -34,7 +34,8 @@ class PatientSeen:
 
 
 def study_patients(study: Study) -> list[PatientSeen]:
-    """The different patients of a study; at most 24 objects are read for it, one of each series and association.
+    """The different patients of a study; at most 24 objects are read for it: one of each series and association, then
+    others, the first and the last.
 
     Remembered until the study changes, for an open page asks every three seconds. A file that is gone is left out.
     """
@@ -49,8 +50,12 @@ def study_patients(study: Study) -> list[PatientSeen]:
 def _read(study: Study) -> list[PatientSeen]:
     groups = Instance.objects.filter(study=study, current=True, file_deleted_at__isnull=True).order_by()
     first = groups.values("series_id", "association_id").annotate(first=Min("pk")).values_list("first", flat=True)
+    chosen = list(first[:MOST_FILES])
+    others = groups.exclude(pk__in=chosen).values_list("pk", flat=True)
+    each = (MOST_FILES - len(chosen)) // 2
+    chosen += [*others.order_by("pk")[:each], *others.order_by("-pk")[:each]]
     store, seen = Store(store_root()), dict[tuple[str, str], PatientSeen]()
-    for instance in Instance.objects.filter(pk__in=list(first[:MOST_FILES])).order_by("pk"):
+    for instance in Instance.objects.filter(pk__in=chosen).order_by("pk"):
         header = _header(store, instance)
         if header is None:
             continue

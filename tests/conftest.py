@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -87,6 +88,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """On PostgreSQL nothing is left of a choice that has nothing to do with the database: that is no failure."""
     if ON_POSTGRES and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
+
+
+@pytest.fixture
+def django_assert_max_num_queries(django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Without the question whether options have changed, which is asked every two seconds and so by some runs only."""
+    from gateway_project.core.options import REGISTRY, option
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        REGISTRY.invalidate()
+        option("DICOM.AE_TITLE")
+        monkeypatch.setattr(REGISTRY, "_next_poll", float("inf"))
+        return django_assert_max_num_queries(*arguments, **named)
+
+    return counted
 
 
 @pytest.fixture(autouse=True)

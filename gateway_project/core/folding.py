@@ -5,19 +5,36 @@ import unicodedata
 from typing import Final
 
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
+# Letters that Unicode takes for letters of their own, and people without the keyboard for it type as these.
+_LETTERS: Final = {
+    "ł": "l",
+    "đ": "d",
+    "ð": "d",
+    "ø": "o",
+    "ħ": "h",
+    "ŧ": "t",
+    "\u0131": "i",
+    "æ": "ae",
+    "œ": "oe",
+    "þ": "th",
+}
+_PLAIN: Final = str.maketrans(
+    _LETTERS | {one.upper(): more.upper() for one, more in _LETTERS.items() if one != "\u0131"}
+)
 
 
 def text_fold(text: str, *, case: bool = True, accents: bool = True) -> str:
     """The text in which the differences that do not count are gone. What was folded stays as it is when folded again.
 
-    Accents are those of Latin, Greek and Cyrillic: a voiced kana is another kana. Costs nothing much for ASCII.
+    Accents are those of Latin, Greek and Cyrillic, strokes and ligatures among them (Łukasz, Sørensen, Đức): a voiced
+    kana is another kana. Costs nothing much for ASCII.
     """
     if text.isascii():
         return text.lower() if case else text
     if case:
         text = text.casefold()
     if accents:
-        text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
+        text = _ACCENTS.sub("", unicodedata.normalize("NFD", text)).translate(_PLAIN)
     return unicodedata.normalize("NFC", text)
 
 

@@ -120,7 +120,8 @@ def _chain(rows: list[Row], now: datetime) -> Chain:
         return Chain("bad", "The audit trail does not hold: a record was changed or removed.", checked)
     if state.sealed_at is None:
         return Chain("run", "No record is sealed yet; the first links are made within half a minute.", checked)
-    waiting = f"; {state.waiting:,} newer wait for their link" if state.waiting else ""
+    many = "waits for its link" if state.waiting == 1 else "wait for their link"
+    waiting = f"; {state.waiting:,} newer {many}" if state.waiting else ""
     written = ago_words(state.sealed_at, now)
     sealed = f"The trail is sealed up to record {state.sequence:,}, which was written {written}{waiting}."
     return Chain("ok", sealed, f"{checked} The records on this page were compared with their links just now.")

@@ -15,7 +15,7 @@ from network.models import AssociationOutcome, AssociationRecord
 from network.selectors import (
     LiveList,
     association_sources,
-    associations_counted_since,
+    associations_ended_since,
     associations_live,
     associations_page,
     local_aes_enabled,
@@ -172,10 +172,13 @@ def _summary(found: LiveList, live: list[Live], endpoints: list[Listening], now:
 
 def _today(now: datetime) -> str:
     midnight = localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    counts = associations_counted_since(max(midnight, now - timedelta(days=1)))
+    found = associations_ended_since(max(midnight, now - timedelta(days=1)))
+    counts = dict(found.times)
     rejected = counts.pop(AssociationOutcome.REJECTED, 0)
     broken = counts.get(AssociationOutcome.ABORTED, 0) + counts.get(AssociationOutcome.LOST, 0)
     ended = sum(counts.values())
-    words = f"{count_words(ended, 'association has', 'associations have')} ended today"
-    words += f", {broken:,} of them broken off" if broken else ""
-    return f"{words}; {count_words(rejected, 'was', 'were')} rejected." if rejected else f"{words}."
+    words = ("At least " if found.cut else "") + count_words(ended, "association has", "associations have")
+    words += " ended today"
+    words += f", {broken:,} of {'the latest' if found.cut else 'them'} broken off" if broken else ""
+    least = "at least " if found.rejections_cut else ""
+    return f"{words}; {least}{count_words(rejected, 'was', 'were')} rejected." if rejected else f"{words}."

@@ -187,7 +187,7 @@ def _summary() -> Summary:
 def _pool_words(lines: list[PoolLine]) -> str:
     in_use, idle = sum(line.in_use for line in lines), sum(line.idle for line in lines)
     if not lines:
-        return "We have called nobody since the start."
+        return "Nothing was kept open to any peer since the start."
     if not in_use + idle:
         return "Nothing is open to any peer at this moment."
     number = count_words(in_use + idle, "association is", "associations are")

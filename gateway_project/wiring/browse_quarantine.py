@@ -9,11 +9,11 @@ from django.db.models import QuerySet
 
 from gateway_project.core.options import option
 from gateway_project.wiring.cursor import cursor_read, cursor_write
-from gateway_project.wiring.words import ago_words, count_words, size_words
+from gateway_project.wiring.words import actor_words, ago_words, count_words, size_words
 from studies.dicom.spool import SpoolError
 from studies.errors import QuarantineError
 from studies.models import QuarantinedObject, QuarantineState
-from studies.options import GIB
+from studies.options import GB
 from studies.selectors import (
     quarantine_kinds,
     quarantine_matching,
@@ -30,8 +30,9 @@ MARKS = {
     QuarantineState.ACCEPTED: ("uploaded", "ok"),
     QuarantineState.DISCARDED: ("deleted", "calm"),
 }
-# Accepting copies and reads every byte while the page is waited for; discarding does not.
-AT_ONCE = {"accept": 50, "discard": 500}
+# Accepting copies and reads every byte while the page is waited for; discarding does not. The form that confirms it has
+# a field for each object, and a form may hold 500 (DATA_UPLOAD_MAX_NUMBER_FIELDS).
+AT_ONCE = {"accept": 50, "discard": 400}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Row:
     @property
     def is_open(self) -> bool:
         return self.row.state == QuarantineState.OPEN
+
+    @property
+    def decided_by(self) -> str:
+        return actor_words(self.row.decided_by) or "the gateway"
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def row_view(row: QuarantinedObject) -> Row:
 
 def _summary(now: datetime) -> Summary:
     totals = quarantine_totals()
-    room = int(option("STORAGE.QUARANTINE_GB") * GIB)
+    room = int(option("STORAGE.QUARANTINE_GB") * GB)
     kept = f"{size_words(totals.kept_bytes)} of {size_words(room)} are used."
     if not totals.waiting or totals.oldest_at is None:
         return Summary(

@@ -38,7 +38,7 @@ from studies.activity import (
     waiting_lines,
 )
 from studies.models import SourceActivity
-from studies.options import GIB
+from studies.options import GB
 from studies.selectors import store_root
 from uploads.models import DeliveryTimes
 from uploads.selectors.lines import delivery_times, delivery_totals, lanes_standing
@@ -78,11 +78,11 @@ class Disk:
 
     @property
     def stop_bytes(self) -> float:
-        return float(option("STORAGE.STOP_SPACE_GB")) * GIB
+        return float(option("STORAGE.STOP_SPACE_GB")) * GB
 
     @property
     def low_bytes(self) -> float:
-        return float(option("STORAGE.LOW_SPACE_GB")) * GIB
+        return float(option("STORAGE.LOW_SPACE_GB")) * GB
 
     @property
     def days_left(self) -> float | None:

@@ -146,17 +146,20 @@ class FastStore:
         return None if peeked is None else self._found(peeked)
 
     def interruption(self, message_id: int) -> End:
-        """What the peer has said while it is answered: a C-CANCEL-RQ of this message is taken, all else stays."""
+        """What the peer has said while it is answered: a C-CANCEL-RQ is taken, which counts when it is of this message
+        (PS3.7 9.3.2.3); all else stays.
+        """
         if not self._wire.wait(0.0):
             return ""
         self._wire.need(PDU_HEADER_BYTES, time.monotonic() + self._pdu_seconds)
         if self._wire.header()[0] == _ABORT:
             return "gone"
         peeked = self.peek_command()
-        if peeked is None or peeked.pdu_left or cancelled_id(peeked.encoded) != message_id:
+        cancelled = None if peeked is None or peeked.pdu_left else cancelled_id(peeked.encoded)
+        if peeked is None or cancelled is None:
             return ""
         self._wire.take(peeked.consumed)
-        return "cancelled"
+        return "cancelled" if cancelled == message_id else ""
 
     def peek_command(self) -> Peeked | None:
         """The command set that comes next, or None when something else does; neither is taken. Errors as of `peek`."""

@@ -117,9 +117,10 @@ class GetSender:
                 raise PeerGoneError  # an abort, a release, or nonsense: the upper layer reads it
             if peeked.pdu_left:
                 raise ProtocolViolationError("message-order")
-            if cancelled_id(peeked.encoded) == self._request_id:
+            cancelled = cancelled_id(peeked.encoded)
+            if cancelled is not None:  # one of something else is of nothing that is under way (PS3.7 9.3.2.3)
                 self._wire.take(peeked.consumed)
-                self.is_cancelled = True
+                self.is_cancelled |= cancelled == self._request_id
                 continue
             elements = command_elements(peeked.encoded)
             status = command_short(elements, STATUS)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
+from gateway_project.core.options import option
 from network.dimse.control import ControlError, control_call
 from network.dimse.live import LiveAssociation
-from network.models import AssociationRecord, LocalAE
+from network.models import AssociationOutcome, AssociationRecord, LocalAE
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,28 @@ def association_sources(limit: int = 100) -> list[str]:
     return list(titles.values_list("calling_ae_title", flat=True).distinct()[:limit])
 
 
-def associations_counted_since(moment: dt.datetime) -> dict[str, int]:
-    """How many ended since then, by outcome; a rejection counts as often as it happened."""
-    counted = AssociationRecord.objects.filter(closed_at__gte=moment).order_by().values_list("outcome")
-    return {outcome: int(times or 0) for outcome, times in counted.annotate(times=Sum("times"))}
+@dataclass(frozen=True)
+class Ended:
+    """How many associations ended, by outcome, as far as the history reaches back; a rejection as often as it happened.
+
+    `cut`, `rejections_cut`: the history forgets the oldest, and all that it keeps are counted here: there may be more.
+    """
+
+    times: dict[str, int]
+    cut: bool
+    rejections_cut: bool
+
+
+def associations_ended_since(moment: dt.datetime) -> Ended:
+    found = AssociationRecord.objects.filter(closed_at__gte=moment).order_by().values_list("outcome")
+    counted = {outcome: (rows, times) for outcome, rows, times in found.annotate(Count("pk"), times=Sum("times"))}
+    rejected = counted.get(AssociationOutcome.REJECTED, (0, 0))[0]
+    most = option("DICOM.CONNECTION_HISTORY")
+    return Ended(
+        times={outcome: int(times or 0) for outcome, (_rows, times) in counted.items()},
+        cut=sum(rows for rows, _times in counted.values()) - rejected >= most,
+        rejections_cut=rejected >= most,
+    )
 
 
 def associations_live() -> LiveList:

@@ -211,10 +211,13 @@ def _name(column: str, match: NameMatch) -> Q:
 
 
 def _folded_name(column: str, match: NameMatch) -> Q:
-    """A person name in a column that holds it trimmed and folded, over an index where the pattern has a beginning."""
+    """A person name in a column that holds it trimmed and folded, over an index where the pattern has a beginning.
+
+    What `?` stands for may be two letters there: æ is ae.
+    """
     found = Q()
     for glob in match.globs:
-        pieces = _name_pieces(text_fold(glob.pattern))
+        pieces = _name_pieces(text_fold(glob.pattern).replace("?", "*"))
         like = "%".join(map(_like, pieces)) + "%"
         if glob.pattern.isascii() and "=" not in glob.pattern:
             found |= Q(**{f"{column}__like_any_case": like}) & _prefix(column, Glob(pieces[0]))

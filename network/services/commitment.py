@@ -158,14 +158,15 @@ def _verdict(row: CommitmentRequest) -> _Verdict:
     store = Store(store_root())
     damaged = _Damaged()
     for at in range(0, len(row.references), _CHUNK):
-        wanted = {uid: sop_class for sop_class, uid in row.references[at : at + _CHUNK]}
+        wanted = row.references[at : at + _CHUNK]
+        uids = {uid for _sop_class, uid in wanted}
         found: dict[str, Instance] = {}
-        for instance in Instance.objects.filter(sop_instance_uid__in=wanted, current=True).order_by("pk"):
+        for instance in Instance.objects.filter(sop_instance_uid__in=uids, current=True).order_by("pk"):
             found[instance.sop_instance_uid] = instance
         unseen = _unseen(row, found.values())
         found = {uid: one for uid, one in found.items() if one.pk not in unseen}
         sealed = RECEIPTS.get().instances_in_vaults([instance.pk for instance in found.values()])
-        for uid, sop_class in wanted.items():
+        for sop_class, uid in wanted:  # one that is named as of two classes is committed as neither
             reason, may_come = _reason(store, found.get(uid), sop_class, row.level, sealed, damaged)
             if reason:
                 failures[uid] = reason

@@ -12,7 +12,7 @@ from gateway_project.core.options import option
 from studies import selectors
 from studies.dicom.spool import SpoolError, Store
 from studies.errors import ReceiveError
-from studies.options import GIB
+from studies.options import GB
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,9 @@ class _Limits:
     __slots__ = ("backlog_objects", "backlog_seconds", "quota_bytes", "source_quota_bytes", "stop_bytes")
 
     def __init__(self) -> None:
-        self.stop_bytes: float = option("STORAGE.STOP_SPACE_GB") * GIB
-        self.quota_bytes: float = option("STORAGE.QUOTA_GB") * GIB
-        self.source_quota_bytes: float = option("STORAGE.QUOTA_PER_SOURCE_GB") * GIB
+        self.stop_bytes: float = option("STORAGE.STOP_SPACE_GB") * GB
+        self.quota_bytes: float = option("STORAGE.QUOTA_GB") * GB
+        self.source_quota_bytes: float = option("STORAGE.QUOTA_PER_SOURCE_GB") * GB
         self.backlog_objects: int = option("STORAGE.INDEX_BACKLOG")
         self.backlog_seconds: float = option("STORAGE.INDEX_BACKLOG_SECONDS")
 

@@ -18,7 +18,7 @@ from gateway_project.core.services.audit import audit_record
 from studies.dicom.spool import Store
 from studies.errors import QuarantineError
 from studies.models import QuarantinedObject, QuarantineState
-from studies.options import GIB
+from studies.options import GB
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def _printable(text: str) -> str:
 
 def _keep(store: Store, path: Path, row: QuarantinedObject) -> bool:
     """Under the row's lock, so that no discarding of the same content removes the file again."""
-    if not row.kept and quarantine_bytes() + row.size_bytes > option("STORAGE.QUARANTINE_GB") * GIB:
+    if not row.kept and quarantine_bytes() + row.size_bytes > option("STORAGE.QUARANTINE_GB") * GB:
         return False
     store.quarantine(path, sha256=row.sha256)
     failpoint("receive.quarantined")
@@ -216,7 +216,7 @@ def quarantine_alerts_heal() -> None:
         alert_heal(ALERT)
         if _any_open():  # one came between the two
             _tell()
-    room = quarantine_bytes() < option("STORAGE.QUARANTINE_GB") * GIB
+    room = quarantine_bytes() < option("STORAGE.QUARANTINE_GB") * GB
     if room and _open_count() < option("STORAGE.QUARANTINE_OBJECTS"):
         alert_heal(ALERT_FULL)
 

@@ -7,7 +7,7 @@ from gateway_project.core.models import Alert, Severity
 from gateway_project.core.options import option
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from studies.dicom.spool import SpoolError
-from studies.options import GIB
+from studies.options import GB
 from studies.selectors import store_open, stored_bytes_by_source
 from studies.services.quarantine import quarantine_alerts_heal, quarantine_sweep
 from studies.services.recover import spool_recover
@@ -47,21 +47,21 @@ def spool_watch(_now: datetime) -> None:
 
 
 def _free_space_watch(free: int) -> None:
-    stopped = free < option("STORAGE.STOP_SPACE_GB") * GIB
-    if not stopped and free >= option("STORAGE.LOW_SPACE_GB") * GIB:
+    stopped = free < option("STORAGE.STOP_SPACE_GB") * GB
+    if not stopped and free >= option("STORAGE.LOW_SPACE_GB") * GB:
         alert_heal(ALERT_DISK)
         return
     words = "The store's disk is full: objects are refused (A700). " if stopped else "The store's disk runs low. "
     alert_open(
         ALERT_DISK,
         code="disk-full" if stopped else "disk-low",
-        words=f"{words}{free / GIB:.1f} GB are free. Make room or move the store.",
+        words=f"{words}{free / GB:.1f} GB are free. Make room or move the store.",
         severity=Severity.CRITICAL if stopped else Severity.WARNING,
     )
 
 
 def _quotas_watch() -> None:
-    quota, per_source = option("STORAGE.QUOTA_GB") * GIB, option("STORAGE.QUOTA_PER_SOURCE_GB") * GIB
+    quota, per_source = option("STORAGE.QUOTA_GB") * GB, option("STORAGE.QUOTA_PER_SOURCE_GB") * GB
     used = stored_bytes_by_source() if quota or per_source else {}
     troubled = set()
     if quota and sum(used.values()) >= WARN_SHARE * quota:
@@ -82,7 +82,7 @@ def _quota_tell(key: str, name: str, used: int, quota: float) -> str:
     alert_open(
         ALERT_QUOTA + key,
         code="quota-full" if full else "quota-low",
-        words=f"{name} {words}: {used / GIB:.1f} of {quota / GIB:.1f} GB. Make room or raise it.",
+        words=f"{name} {words}: {used / GB:.1f} of {quota / GB:.1f} GB. Make room or raise it.",
         severity=Severity.CRITICAL if full else Severity.WARNING,
     )
     return ALERT_QUOTA + key

@@ -108,3 +108,28 @@ def test_no_answer_has_a_field_for_a_secret() -> None:
         "path",
         "key" + "s",
     }
+
+
+def asked_schemas() -> list[tuple[str, dict]]:
+    """What may be asked: each parameter of an address and each field of a body, with its schema."""
+    document = schema_document()
+    found = []
+    for method, path, operation in OPERATIONS:
+        place = f"{method} {path}"
+        found += [(f"{place} {each['name']}", each["schema"]) for each in operation.get("parameters", [])]
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        name = body.get("$ref", "").rpartition("/")[2]
+        fields = document["components"]["schemas"].get(name, {}).get("properties", {})
+        found += [(f"{place} {key}", schema) for key, schema in fields.items()]
+    return found
+
+
+def test_every_text_and_number_that_is_asked_for_has_its_bounds_in_the_document() -> None:
+    """What the document allows is not refused: NUL and numbers of thirty digits are."""
+    bounds = {"string": {"pattern", "format", "enum"}, "integer": {"maximum", "format", "enum"}}
+    asked = asked_schemas()
+    assert len(asked) > 60
+    for place, schema in asked:
+        kinds = schema.get("type", "")
+        for kind in [kinds] if isinstance(kinds, str) else kinds:
+            assert bounds.get(kind, set(schema)) & set(schema), f"{place}: {schema}"

@@ -26,7 +26,7 @@ CASES = {
         identifier({0x00080052: STUDY, 0x00080005: ("CS", "NONSENSE"), 0x00100010: ("PN", "\u00ff*")}),
         0x0000,
     ),
-    "NUL": (identifier({0x00080052: STUDY, 0x00100020: ("LO", "a\0b")}), 0x0000),
+    "NUL": (identifier({0x00080052: STUDY, 0x00100020: ("LO", "a\0b")}), 0xC000),
     "a number beyond numbers": (identifier({0x00080052: STUDY, 0x00201208: ("IS", "9" * 40)}), 0x0000),
     "300 kB": (struct.pack("<HH2sHL", 8, 0x60, b"OB", 0, 300_000) + b"x" * 300_000, 0xC000),
     "a length beyond the end": (struct.pack("<HH2sH", 8, 0x52, b"CS", 60_000) + b"STUDY ", 0xC000),

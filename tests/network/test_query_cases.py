@@ -164,6 +164,12 @@ def test_fuzzy_names_are_words_in_any_order(house: House, name: str, numbers: li
     assert house.values("StudyInstanceUID", PatientName=name, fuzzy=True) == numbers
 
 
+def test_one_character_may_be_two_where_it_is_searched(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_QUERY__FOLD_ACCENTS", "false")
+    add_study(8, patient_name="Ægisson^Jón")
+    assert house.values("StudyInstanceUID", PatientName="?gisson^J?n") == ["1.2.8"]
+
+
 def test_folding_is_an_option(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_QUERY__FOLD_CASE", "false")
     monkeypatch.setenv("GATEWAY_QUERY__FOLD_ACCENTS", "false")

@@ -21,6 +21,7 @@ from network.dimse.scu.association import ClientAssociation
 from network.dimse.scu.messages import C_STORE_RQ, PRIORITY, Message, command_encode
 from network.dimse.scu.negotiation import Context
 from network.dimse.scu.pool import PeerAddress
+from network.dimse.scu.query import cancel_send
 from network.dimse.scu.retrieve import Progress, get, move
 from network.dimse.scu.store import MoveOriginator, store_command
 from tests.network.dimse_fixtures import FakePort, LocalReceiver, wait_until
@@ -84,7 +85,9 @@ class House:
         timeouts = scu.Timeouts(connect_seconds=5, acse_seconds=5, dimse_seconds=1, network_seconds=1)
         return RetrievePlan(self.items, self.missing, self.address if request.is_move else None, timeouts)
 
-    def ended(self, _request: RetrieveRequest, _plan: RetrievePlan, done: SubOperations, *, code: str) -> None:
+    def ended(
+        self, _request: RetrieveRequest, _plan: RetrievePlan, done: SubOperations, *, code: str, failure: object = None
+    ) -> None:
         self.ends.append((code, done))
 
     def end(self) -> tuple[str, SubOperations]:
@@ -211,6 +214,30 @@ def test_cancelled_get_tells_what_remains(house: House, opened: scu.ClientAssoci
     assert final.remaining
     assert final.remaining + (final.completed or 0) == 400
     assert house.end()[0] == "cancelled"
+
+
+@pytest.mark.parametrize("sop_class", [GET, MOVE])
+@pytest.mark.parametrize("cancels", [False, True])
+def test_d09_cancel_of_another_message_is_passed_over(
+    house: House, opened: scu.ClientAssociation, sop_class: str, cancels: bool
+) -> None:
+    """A C-CANCEL that comes too late for its own message, while this one is under way; then perhaps the right one."""
+    house.items = [Item(number, size=200_000) for number in range(400)]
+    context = opened.context(sop_class)
+    assert context is not None
+
+    def told(_progress: Progress) -> bool:
+        cancel_send(opened, context, opened.last_message_id + 1)
+        return not cancels
+
+    with LocalReceiver(FakePort()) as there:
+        house.address = destination(there.peer)
+        if sop_class == GET:
+            final = get(opened, GET, b"", begin=Archive().begin, told=told)
+        else:
+            final = move(opened, MOVE, b"", destination="PACS", told=told)
+    assert final.status == (statuses.CANCEL if cancels else statuses.SUCCESS)
+    assert (final.completed == 400) is not cancels
 
 
 def test_peer_that_goes_in_the_middle_of_a_get_costs_only_itself(house: House, local: LocalReceiver) -> None:

@@ -16,7 +16,7 @@ from studies.services.watch import disk_watch, spool_watch
 from tests.studies.house import House
 
 pytestmark = pytest.mark.django_db
-GIB = 1 << 30
+GB = 10**9
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 
 
@@ -53,7 +53,7 @@ def refused(house: House, source: str = "CT_1") -> str:
 
 
 def quota(monkeypatch: pytest.MonkeyPatch, key: str, size: float) -> None:
-    monkeypatch.setenv(f"GATEWAY_STORAGE__{key}", str(size / GIB))
+    monkeypatch.setenv(f"GATEWAY_STORAGE__{key}", str(size / GB))
 
 
 def alerts() -> dict[str, str]:
@@ -67,7 +67,7 @@ def test_free_space_is_asked_for_five_times_a_second_at_most(
     house: House, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admit_module, "FREE_SECONDS", 0.2)
-    asked, free = [], [5 * GIB]
+    asked, free = [], [5 * GB]
     monkeypatch.setattr(type(house.store), "free_bytes", lambda _store: (asked.append(1), free[0])[1])
     for _ in range(100):
         assert refused(house) == ""
@@ -75,7 +75,7 @@ def test_free_space_is_asked_for_five_times_a_second_at_most(
     free[0] = 0
     clock.now += 0.2
     assert refused(house) == "disk-full"
-    free[0] = 5 * GIB
+    free[0] = 5 * GB
     clock.now += 0.2
     assert refused(house) == ""
 
@@ -191,14 +191,14 @@ def test_quota_warns_at_ninety_per_cent_is_critical_when_full_and_heals(
 
 def test_low_disk_warns_a_full_one_is_critical_and_both_heal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "store_open", lambda: house.store)
-    free = [3 * GIB]
+    free = [3 * GB]
     monkeypatch.setattr(type(house.store), "free_bytes", lambda _store: free[0])
     disk_watch(NOW)
     assert alerts() == {"disk": "disk-low"}
-    free[0] = GIB // 2
+    free[0] = GB // 2
     disk_watch(NOW)
     assert alerts() == {"disk": "disk-full"}
-    free[0] = 9 * GIB
+    free[0] = 9 * GB
     disk_watch(NOW)
     assert alerts() == {}
     monkeypatch.setenv("GATEWAY_STORAGE__STOP_SPACE_GB", "10")  # above LOW_SPACE_GB

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 A, B = "a" * 64, "b" * 64
-GIB = 1 << 30
+GB = 10**9
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_many_refusals_of_one_content_at_once_are_one_row(house: House, refused:
 def test_full_quarantine_counts_without_keeping_and_says_so(
     house: House, refused: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GATEWAY_STORAGE__QUARANTINE_GB", str(10 / GIB))
+    monkeypatch.setenv("GATEWAY_STORAGE__QUARANTINE_GB", str(10 / GB))
     first = take(house, refused)
     row = take(house, refused, B)
     assert (row.kept, row.count, quarantine_bytes()) == (False, 1, 7)

@@ -36,6 +36,23 @@ def test_umlaut_finds_the_name_that_is_spelled_out() -> None:
     assert found("müller götz") == {wanted}
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("Łukasiewicz^Paweł", "lukasiewicz pawel"),
+        ("Sørensen^Bjørn", "sorensen bjorn"),
+        ("SØRENSEN^BJØRN", "soerensen"),
+        ("Nguyễn^Văn Đức", "nguyen duc"),
+        ("Ægisson^Þór", "aegisson thor"),
+        ("Y\u0131ld\u0131z^I\u015f\u0131l", "yildiz isil"),
+    ],
+)
+def test_letters_with_strokes_are_found_by_those_without(name: str, typed: str) -> None:
+    wanted = study_make(patient_name=name)
+    study_make(patient_name="Meier^Max")
+    assert found(typed) == {wanted} == found(name.replace("^", " "))
+
+
 def test_every_word_must_be_in_the_name() -> None:
     study_make(patient_name="Müller^Zoë")
     assert found("muller max") == set()

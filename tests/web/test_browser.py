@@ -11,9 +11,20 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from gateway_project.core.models import JobState
 from gateway_project.wiring.setup import setup_link, setup_token_remove
 from studies.models import Study, StudyState
-from tests.web.factories import DAY, PASSWORD, day_make, study_make, user_make, vault_make
+from tests.web.factories import (
+    DAY,
+    PASSWORD,
+    day_make,
+    revision_make,
+    study_make,
+    upload_make,
+    user_make,
+    vault_make,
+)
+from uploads.models import UploadJob
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -194,6 +205,26 @@ def test_list_stays_fresh_without_reloading(open_page) -> None:
     page.wait_for_selector(f"tr[data-row='{study.pk}'] .state.ok")
     assert page.evaluate("window.notReloaded")
     assert page.evaluate("document.activeElement.closest('tr').dataset.row") == str(study.pk)
+    assert watched.faults == []
+
+
+def test_explanation_that_is_open_keeps_nothing_from_being_fresh(open_page) -> None:
+    study = study_make(state=StudyState.FAILED_TRANSIENT, reason="The vault is away.")
+    job = upload_make(revision_make(study), vault_make(), JobState.READY, error_code="timeout", error_words="Away.")
+    watched = open_page()
+    page = watched.page
+    page.clock.install()
+    watched.enter(user_make("viewer", username="anna"))
+    watched.go(f"/studies/{study.pk}/")
+    page.click(".identity details.why summary")
+    Study.objects.filter(pk=study.pk).update(study_description="Another one")
+    page.clock.run_for(3100)
+    page.wait_for_selector(".identity .subtitle:has-text('Another one')")
+    assert page.locator(".identity details.why[open]").count() == 1
+    Study.objects.filter(pk=study.pk).update(state=StudyState.UPLOADED, reason="")
+    UploadJob.objects.filter(pk=job.pk).update(state=JobState.DONE)
+    page.clock.run_for(3100)
+    page.wait_for_selector(".identity .state.ok")
     assert watched.faults == []
 
 

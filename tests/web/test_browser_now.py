@@ -48,6 +48,9 @@ def test_now_with_data_in_every_light_and_width(open_page) -> None:
     assert watched.page.locator("figure.chart svg").count() == 2
     assert watched.page.locator("figure.chart .bar").count() > 10
     assert watched.page.locator(".sources tbody tr").first.inner_text().startswith("MAMMO_2")
+    for table in ("#table-received", "#table-delivered"):
+        watched.page.click(f"{table} summary")
+    look(watched, "now-tables")
     assert watched.faults == []
 
 

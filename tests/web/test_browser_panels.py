@@ -195,3 +195,33 @@ def test_ending_an_association(open_page: Callable[[], Watched]) -> None:
         watched.page.wait_for_selector("text=is being ended")
     assert ended == [row["association_id"]]
     assert watched.faults == []
+
+
+def test_words_without_a_space_push_no_page_sideways(open_page) -> None:
+    """A name and a description may be 64 letters in a row."""
+    long = "X" * 64
+    vault, study = vault_make(), study_make(
+        patient_name=f"{long}^{long}", study_description=long, patient_id=long, accession_number="9" * 16,
+        state=StudyState.UPLOADING, reason=long,
+    )  # fmt: skip
+    series = series_make(study, series_description=long, manufacturer=long, body_part_examined="B" * 16)
+    job = upload_make(revision_make(study), vault, JobState.RUNNING, progress_total=0)
+    attempt_make(job, "running", started_at=ago(seconds=9))
+    watched = open_page()
+    watched.enter(user_make("operator", username="anna"))
+    page = f"/studies/{study.pk}/"
+    for number, path in enumerate(
+        (
+            "/studies/",
+            page,
+            f"{page}series/{series.pk}/",
+            f"{page}series/{series.pk}/preview/",
+            f"{page}custody/",
+            "/vaults/",
+            f"/vaults/{vault.pk}/",
+        )
+    ):
+        watched.go(path)
+        look(watched, f"long-{number}")
+    assert watched.page.locator("table.attempts td.number:visible").last.bounding_box()["x"] < 1280 * 0.6
+    assert "just begun" in watched.page.inner_text("main")

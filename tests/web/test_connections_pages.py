@@ -95,6 +95,24 @@ def test_history_by_outcome_and_device_with_reasons_in_words(viewer) -> None:
     assert ("FOREIGN" in rows, "GOOD" in rows) == (False, True)
 
 
+def test_history_that_forgets_does_not_pretend_to_have_counted_all(viewer, monkeypatch) -> None:
+    monkeypatch.setenv("GATEWAY_DICOM__CONNECTION_HISTORY", "3")
+    for outcome in ("released", "aborted", "released", "rejected", "rejected"):
+        record_make(outcome, minutes=0)
+    with listeners_answer():
+        assert "At least 3 associations have ended today, 1 of the latest broken off; 2 were rejected." in page(viewer)
+        record_make("rejected", minutes=0)
+        assert "; at least 3 were rejected." in page(viewer)
+
+
+@pytest.mark.parametrize(
+    "reason", ["connection-closed", "by-peer", "send-timeout", "sub-operation-timeout", "file-vanished", "idle"]
+)
+def test_connection_that_is_cut_is_no_broken_rule(viewer, reason: str) -> None:
+    record_make("lost", minutes=0, reason=reason)
+    assert "rule of the protocol" not in page(viewer)
+
+
 def test_history_is_paged_by_keyset(viewer) -> None:
     for number in range(35):
         record_make(minutes=number, calling_ae_title=f"AE{number:03}")

@@ -18,7 +18,7 @@ from tests.web.rollups import HOUR, hour_of, source_make, working_hours
 from uploads.models import VaultCheck
 
 pytestmark = pytest.mark.django_db
-GIB = 1 << 30
+GB = 10**9
 
 
 def page(client: Client, path: str = "/") -> str:
@@ -29,10 +29,10 @@ def page(client: Client, path: str = "/") -> str:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch):
-    """`disk(free, total)` in GiB."""
+    """`disk(free, total)` in GB."""
 
     def set_to(free: float, total: float = 1000) -> None:
-        usage = SimpleNamespace(total=int(total * GIB), used=int((total - free) * GIB), free=int(free * GIB))
+        usage = SimpleNamespace(total=int(total * GB), used=int((total - free) * GB), free=int(free * GB))
         monkeypatch.setattr(figures.shutil, "disk_usage", lambda _path: usage)
 
     return set_to
@@ -200,7 +200,7 @@ def test_lane_says_how_it_stands(viewer, values: dict, word: str) -> None:
 
 def test_disk_says_how_many_days_are_left(viewer, disk) -> None:
     source_make("CT_1", [hour_of(now()) - number * HOUR for number in range(10 * 24)], objects=1000)
-    disk(free=121)  # 1 GiB of it is not used: 120 GiB at 12 GB a day
+    disk(free=125)  # 1 GB of it is not used: 124 GB at 12 GB a day
     html = page(viewer)
     assert "10 days left" in html
     assert "12.0\u00a0GB a day" in html or "12.1\u00a0GB a day" in html
@@ -212,7 +212,7 @@ def test_disk_of_a_new_gateway_makes_no_guess(viewer, disk) -> None:
     source_make("CT_1", [hour_of(now())])
     disk(free=400)
     html = page(viewer)
-    assert "429\u00a0GB free" in html
+    assert "400\u00a0GB free" in html
     assert "days left" not in html
 
 

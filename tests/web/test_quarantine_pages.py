@@ -1,10 +1,12 @@
 """Quarantine: what was refused and why, its beginning in words, and deciding about many at once."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from gateway_project.core.models import AuditEvent
 from studies.dicom.first_bytes import first_bytes_words
@@ -92,6 +94,19 @@ def test_everything_that_the_filter_shows(operator) -> None:
     assert html.count('name="object"') == 4
 
 
+def test_as_many_as_are_offered_at_once_fit_into_the_form_that_confirms_it(operator) -> None:
+    now = timezone.now()
+    QuarantinedObject.objects.bulk_create(
+        QuarantinedObject(sha256=f"{number:064x}", size_bytes=1, code="x", reason="x", first_at=now, latest_at=now)
+        for number in range(510)
+    )
+    html = said(operator, decision="discard", scope="all", state="open", code="", source="")
+    offered = re.findall(r'name="object" value="(\d+)"', html)
+    assert f"{510 - len(offered)} more objects match" in html
+    html = said(operator, decision="discard", confirmed="yes", object=offered, next=PAGE)
+    assert f"{len(offered)} objects discarded." in html
+
+
 def test_accepting_what_has_no_identity_says_why_it_stays(operator) -> None:
     row = quarantined_make(b"\x08\x00\x05\x00", transfer_syntax_uid="1.2.840.10008.1.2")
     html = said(operator, decision="accept", object=row.pk)
@@ -136,6 +151,7 @@ def test_way_back_never_leads_elsewhere(operator) -> None:
 
 
 def test_object_is_described_and_never_shown(viewer) -> None:
+    decided = {"state": "discarded", "decided_by": "user:anna", "decided_at": timezone.now()}
     row = quarantined_make(b"MARKED^PATIENT is written here", source_ae_title=SCRIPT[:16], reason=SCRIPT)
     html = page(viewer, f"{PAGE}{row.pk}/")
     assert "It begins like plain text; what it says is not shown here." in html
@@ -144,6 +160,7 @@ def test_object_is_described_and_never_shown(viewer) -> None:
     lost = quarantined_make()
     store_empty()
     assert "Its file cannot be read; check the disk." in page(viewer, f"{PAGE}{lost.pk}/")
+    assert "by anna</p>" in page(viewer, f"{PAGE}{quarantined_make(**decided).pk}/")
     assert "Its bytes are not here." in page(viewer, f"{PAGE}{quarantined_make(keep=False).pk}/")
 
 

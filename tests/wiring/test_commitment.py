@@ -34,6 +34,7 @@ from tests.uploads.upload_house import House
 
 pytestmark = pytest.mark.django_db
 PEER = Peer("assoc-7", "MODALITY", "GATEWAY", "10.0.0.7", 50000, tls=False, rights=Rights(commit=True))
+MR = "1.2.840.10008.5.1.4.1.1.4"
 REQUEST = NormalizedRequest(PEER, "action", STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, EXPLICIT_LITTLE, 1)
 
 
@@ -127,6 +128,16 @@ def test_missing_file_is_told_too(house: House) -> None:
     assert Alert.objects.filter(code="object-damaged").count() == 1
 
 
+@pytest.mark.parametrize("classes", [[CT, MR], [MR, CT]])
+def test_one_instance_under_two_classes_is_committed_under_neither(house: House, classes: list[str]) -> None:
+    """It is of one of them; a report has one fate for an instance, and to promise less loses nothing."""
+    study = house.receive(1, [1])
+    row = asked(study, "local")
+    row.references = [[sop_class, study.instances.get().sop_instance_uid] for sop_class in classes]
+    assert commitment_judge(row, now=now())
+    assert report(row) == (0, [0x0119, 0x0119])
+
+
 @pytest.mark.parametrize(
     ("limits", "reasons"),
     [
@@ -212,4 +223,5 @@ def test_d11_report_waits_for_a_device_that_is_away_for_a_day(house: House, monk
     with device(port) as heard:
         row = next_try()
     assert (row.state, row.error_code) == (JobState.DONE, "")
+    assert not row.remote.last_error
     assert [(one.TransactionUID, len(one.ReferencedSOPSequence)) for one in heard] == [("1.2.9", 2)]

@@ -13,8 +13,8 @@ from uploads.models import UploadJob
 pytestmark = pytest.mark.django_db
 
 
-def disk(monkeypatch: pytest.MonkeyPatch, free_gib: float) -> Alert | None:
-    monkeypatch.setattr(Store, "free_bytes", lambda _store: int(free_gib * (1 << 30)))
+def disk(monkeypatch: pytest.MonkeyPatch, free_gb: float) -> Alert | None:
+    monkeypatch.setattr(Store, "free_bytes", lambda _store: int(free_gb * 10**9))
     tasks.disk_watch(now())
     return Alert.objects.filter(key="disk", healed_at=None).first()
 

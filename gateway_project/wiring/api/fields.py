@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from django.core.validators import RegexValidator
 from django.db import models
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -13,6 +14,7 @@ KEY_SHOWN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
 )
+WITHOUT_NUL = r"^[^\u0000]*$"
 CURSOR = r"^[A-Za-z0-9_-]{1,200}$"
 
 
@@ -119,11 +121,12 @@ def bounded(default: int, most: int, **kwargs: Any) -> Whole:
 
 
 class Text(serializers.CharField):
-    """A text, empty unless given; a body's number or truth value is none."""
+    """A text, empty unless given; a body's number or truth value is none. NUL is in no text, and the schema says so."""
 
     def __init__(self, **kwargs: Any) -> None:
         defaults: dict[str, Any] = {"required": False, "default": "", "allow_blank": True}
         super().__init__(**defaults | kwargs)
+        self.validators.append(RegexValidator(WITHOUT_NUL))
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):

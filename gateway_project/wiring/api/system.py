@@ -28,7 +28,7 @@ from gateway_project.wiring.status import STARTED_AT, HealthView, banner, instan
 from network.selectors import associations_live, local_aes_enabled
 from studies.listing import study_totals
 from studies.models import StudyState
-from studies.options import GIB
+from studies.options import GB
 from studies.selectors import store_root
 from uploads.selectors import vaults_enabled
 
@@ -167,8 +167,8 @@ def _storage() -> dict[str, Any]:
     return {
         "total_bytes": usage.total,
         "free_bytes": usage.free,
-        "low": usage.free < option("STORAGE.LOW_SPACE_GB") * GIB,
-        "stopped": usage.free < option("STORAGE.STOP_SPACE_GB") * GIB,
+        "low": usage.free < option("STORAGE.LOW_SPACE_GB") * GB,
+        "stopped": usage.free < option("STORAGE.STOP_SPACE_GB") * GB,
     }
 
 

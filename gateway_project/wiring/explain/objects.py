@@ -218,7 +218,7 @@ STORE = Area(
         E(
             "store-no-hard-links", "The store's file system has no hard links",
             "A FAT, exFAT or some network file system.",
-            "Choose ext4, xfs, btrfs or NFS.",
+            "Choose ext4, xfs or btrfs on a local disk.",
         ),
         E(
             "store-no-locks", "The store's file system has no locks",
