@@ -129,6 +129,26 @@ def revisions_missed() -> QuerySet[StudyRevision]:
     return kept.order_by("dispatched_at", "number")
 
 
+def studies_misjudged(*, limit: int) -> list[int]:
+    """Studies whose state is of before a vault became required, or when it was: uploaded although a required vault has
+    not got all, or not uploaded although all of them have.
+    """
+    unfinished = UploadJob.objects.filter(state__in=(JobState.READY, JobState.RUNNING, JobState.PARKED))
+    of_study = UploadJob.objects.filter(revision__study_id=OuterRef("revision__study_id"), vault__required=True)
+    missing = unfinished.filter(vault__required=True, revision__study__state=StudyState.UPLOADED)
+    waiting = (StudyState.SETTLED, StudyState.UPLOADING, StudyState.FAILED_TRANSIENT, StudyState.FAILED_PERMANENT)
+    complete = unfinished.filter(
+        Exists(of_study.filter(state=JobState.DONE)),
+        ~Exists(of_study.exclude(state__in=(JobState.DONE, JobState.CANCELLED))),
+        vault__required=False,
+        revision__study__state__in=waiting,
+    )
+    found: set[int] = set()
+    for jobs in (missing, complete):
+        found |= set(jobs.values_list("revision__study_id", flat=True)[:limit])
+    return sorted(found)[:limit]
+
+
 def _earlier(job: UploadJob) -> QuerySet[UploadJob]:
     return UploadJob.objects.filter(
         vault_id=job.vault_id,
