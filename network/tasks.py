@@ -14,7 +14,7 @@ from network.dimse.scu import ClientAssociation
 from network.dimse.scu.commitment import EXPLICIT_LITTLE, REPORTING, commitment_context, event_report
 from network.models import CommitmentRequest
 from network.services.commitment import commitment_event, commitment_judge
-from network.services.peers import peer_address, peer_failed, peer_timeouts
+from network.services.peers import peer_address, peer_answered, peer_failed, peer_timeouts
 from network.services.pools import worker_pool
 
 
@@ -30,6 +30,7 @@ def commitment_run(job: CommitmentRequest) -> None:
     except DimseError as error:
         peer_failed(remote, error)
         raise JobFault(str(error), code=error.code) from error
+    peer_answered(remote.ae_title)
     with transaction.atomic():
         audit_record(
             AuditEventType.APPLICATION_ACTIVITY,

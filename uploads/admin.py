@@ -34,7 +34,7 @@ from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
 from uploads.services.pins import PinError, offer_fetch, pin_rows
 from uploads.services.stow_vaults import stow_vault_save
-from uploads.services.vaults import vault_client, vault_switch, vault_way_set
+from uploads.services.vaults import vault_client, vault_renamed, vault_switch, vault_way_set
 from uploads.services.verify import check_ask
 from uploads.stow_forms import STOW_WARNING, StowVaultForm
 from uploads.verification import vault_verification
@@ -195,6 +195,7 @@ class VaultAdmin(AdministratorAdmin):
         changed = [name for name in form.changed_data if name not in apart]
         with transaction.atomic():
             obj.save(update_fields=changed)
+            vault_renamed(obj)
             if "enabled" in form.changed_data:
                 vault_switch(obj, enabled=obj.enabled, actor=actor)
             vault_way_set(obj, proxy=form.proxy_change(), actor=actor, now=now())

@@ -56,8 +56,8 @@ _FOREIGN = "The vault has this upload under another gateway's name. Trying again
 
 # the vault's own codes under which the same upload can go on
 _TRANSIENT = {
-    "digest-mismatch": "The bytes changed on the way to the vault; they are sent again.",
-    "body-incomplete": "The bytes did not all reach the vault; they are sent again.",
+    "digest-mismatch": "The bytes changed on the way to the vault.",
+    "body-incomplete": "The bytes did not all reach the vault.",
     "file-missing": "The vault lacks a file of the upload; the study is sent as a new upload.",
 }
 

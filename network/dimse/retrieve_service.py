@@ -129,6 +129,7 @@ class _Retrieval:
         for uid in self._plan.missing:
             self._count_one(uid, None)
         comment = ""
+        failure: AssociationError | None = None
         try:
             code = self._move() if self._request.is_move else self._get()
         except (ProtocolViolationError, OSError, Interrupted):
@@ -137,21 +138,21 @@ class _Retrieval:
         except PeerGoneError:
             code = "peer-gone"
         except AssociationError as error:
-            code, comment = error.code, f"destination: {error.code}"
+            code, comment, failure = error.code, f"destination: {error.code}", error
         except Exception as exc:  # noqa: BLE001 - whatever failed, the peer must hear that it did
             self._association.log_failure("retrieval failed", exc)
             code, comment = "internal-error", "the retrieval failed here"
         if code != "cancelled":
             for uid in list(self._open.elements()):  # the counters of a final response leave nothing open
                 self._count_one(uid, None)
-        self._tell_port(code)
+        self._tell_port(code, failure)
         if code != "peer-gone":
             status = self._done.final_status(cancelled=code == "cancelled")
             self._wire.send(self._responses.final(status, self._done, comment=comment))
 
-    def _tell_port(self, code: str) -> None:
+    def _tell_port(self, code: str, failure: AssociationError | None = None) -> None:
         try:
-            self._port.ended(self._request, self._plan, self._done, code=code)
+            self._port.ended(self._request, self._plan, self._done, code=code, failure=failure)
         except Exception as exc:  # noqa: BLE001 - the peer hears all the same
             self._association.log_failure("port failed on a retrieval", exc)
 

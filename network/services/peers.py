@@ -163,6 +163,11 @@ def _count_try(kind: str, actor: str, most: int) -> None:
         raise TooManyTriesError("That were many tries within a minute: wait a minute, then try again.")
 
 
+def peer_answered(ae_title: str) -> None:
+    """A peer that was called has done what it was called for: what was wrong is over."""
+    RemoteAE.objects.filter(ae_title=ae_title).exclude(last_error="").update(**_ANSWERED)
+
+
 def peer_failed(remote: RemoteAE, error: DimseError | AssociationError) -> None:
     """The row says why it could not be called; the words are ours and free of PHI."""
     RemoteAE.objects.filter(pk=remote.pk).update(last_error=str(error)[:200], last_error_at=now())

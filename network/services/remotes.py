@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
 from gateway_project.core.models import AuditEventType
@@ -11,7 +11,7 @@ from network.models import RemoteAE
 
 
 class PeerConflictError(Exception):
-    """Somebody else has changed or removed it since it was read: nothing was changed."""
+    """Somebody else has changed or removed it since it was read, or entered its AE title: nothing was changed."""
 
 
 class PeerInUseError(Exception):
@@ -22,6 +22,13 @@ def remote_save(row: RemoteAE, *, actor: str, changed: Collection[str], tried: s
     """Keeps a row that was validated: a new one whole, else the fields `changed`, if `row.version` is still that of the
     table. `tried` tells how its trial went. Raises PeerConflictError.
     """
+    try:
+        _save(row, actor=actor, changed=changed, tried=tried)
+    except IntegrityError as error:  # the same AE title, entered at the same time
+        raise PeerConflictError from error
+
+
+def _save(row: RemoteAE, *, actor: str, changed: Collection[str], tried: str) -> None:
     with transaction.atomic():
         if row.pk is None:
             row.version = 1

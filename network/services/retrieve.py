@@ -12,7 +12,7 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.services.audit import audit_record
 from network.dimse import statuses
-from network.dimse.errors import ConfigurationError
+from network.dimse.errors import AssociationError, ConfigurationError
 from network.dimse.query.errors import QueryError
 from network.dimse.query.ports import FindRequest
 from network.dimse.retrieve.counters import SubOperations
@@ -22,7 +22,7 @@ from network.dimse.scu.pool import PeerAddress
 from network.models import LocalAE, RemoteAE
 from network.selectors.retrieve import Found, instances_named
 from network.services.associations import ae_title_shown
-from network.services.peers import peer_address, peer_timeouts
+from network.services.peers import peer_address, peer_answered, peer_failed, peer_timeouts
 from network.services.pools import PoolKeeper
 from network.services.query import Places, question_of
 from studies.dicom.errors import DicomError
@@ -145,12 +145,22 @@ class RetrievalService:
         self._places.take(request.peer.calling_ae_title)  # last: only `ended` gives it back
         return plan
 
-    def ended(self, request: RetrieveRequest, plan: RetrievePlan, done: SubOperations, *, code: str) -> None:
-        """Recorded in the trail, and told in a line."""
+    def ended(
+        self,
+        request: RetrieveRequest,
+        plan: RetrievePlan,
+        done: SubOperations,
+        *,
+        code: str,
+        failure: AssociationError | None = None,
+    ) -> None:
+        """Recorded in the trail, told in a line, and the destination's row says why it could not be served."""
         self._places.give_back(request.peer.calling_ae_title)
         counts = {"completed": done.completed, "warning": done.warning, "failed": done.failed, "total": done.total}
         logger.info("retrieval ended", extra={**counts, "code": code, "association": request.peer.association_id})
         close_old_connections()
+        if request.is_move:
+            _destination_note(request.destination, done, failure)
         failed = bool(code and code != "cancelled") or bool(done.failed)
         _record(request, outcome="failure" if failed else "success", detail={**counts, "code": code})
 
@@ -168,6 +178,16 @@ def _destination(ae_title: str) -> PeerAddress:
         return peer_address(remote)
     except ConfigurationError as error:
         raise _unknown("move destination cannot be called as it is set") from error
+
+
+def _destination_note(ae_title: str, done: SubOperations, failure: AssociationError | None) -> None:
+    """What the peers' page says of it; that all of ours to it are in use is no fault of its own."""
+    if failure is None:
+        if done.completed:
+            peer_answered(ae_title)
+    elif failure.code != "pool-full":
+        for remote in RemoteAE.objects.filter(ae_title=ae_title):
+            peer_failed(remote, failure)
 
 
 def _unknown(words: str) -> QueryError:

@@ -70,6 +70,26 @@ def test_title_is_taken_once(as_role) -> None:
     )
 
 
+def test_title_that_two_enter_at_once_is_taken_once(as_role, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked before either has saved: then the table decides, and it is no fault of the database's."""
+    client = as_role("administrator")
+    monkeypatch.setattr(RemoteAE, "validate_unique", lambda *_self, **_exclude: None)
+    for name in ("WS_1", "WS_2"):
+        other = post(client, "/api/peers/create", {"aeTitle": name}).json()
+    assert (
+        "aeTitle" in problem_of(post(client, "/api/peers/create", {"aeTitle": "WS_1"}), 409, "peer-invalid")["detail"]
+    )
+    change = f"/api/peers/{other['id']}/change"
+    problem_of(post(client, change, {"version": 1, "aeTitle": "WS_1"}), 409, "peer-changed")
+
+
+def test_our_own_title_to_it_can_be_taken_back(as_role) -> None:
+    client = as_role("administrator")
+    made = post(client, "/api/peers/create", {"aeTitle": "WS_1", "callingAeTitle": "OURS"}).json()
+    change = f"/api/peers/{made['id']}/change"
+    assert post(client, change, {"version": 1, "callingAeTitle": ""}).json()["callingAeTitle"] == ""
+
+
 def test_removal_is_refused_while_something_refers(as_role) -> None:
     row = RemoteAE.objects.create(ae_title="WS_1")
     CommitmentRequest.objects.create(

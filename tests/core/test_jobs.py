@@ -136,6 +136,7 @@ def test_failed_attempts_wait_longer_and_the_last_one_parks() -> None:
         at += attempt * 100
     jobs.job_failed(QUEUE, claimed(after(at)), JobFault("No.", code="no"), now=after(at))
     assert (fresh(row).state, fresh(row).attempts) == ("parked", 3)
+    assert fresh(row).error_words == "No more tries after 3; the last one: No."
     assert Alert.objects.get(key=f"job:test:{row.pk}", healed_at=None).severity == "critical"
 
 

@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway_project.core.models import AuditEvent
+from network.dimse.normalized.command import normalized_command
+from network.dimse.normalized.ports import PERFORMED_PROCEDURE_STEP
 from network.dimse.procedure_step import StepError, change_read, create_read
 from network.dimse.rights import Rights
+from network.dimse.scu.messages import command_encode
 from network.models import ProcedureStep, ProcedureStepMessage, RemoteAE
 from network.services.normalized import NormalizedServices
 from tests.network.query_house import encoded
@@ -209,8 +212,13 @@ def test_who_may_not_is_refused_and_recorded() -> None:
     assert [one.detail["code"] for one in refused.order_by("pk")] == ["step-forbidden"] * 2 + ["step-foreign"]
 
 
-def test_other_operations_are_not_offered() -> None:
-    assert ask("action", step_begun()).status == 0x0211
+@pytest.mark.parametrize(("field", "operation"), [(0x0110, "get"), (0x0130, "action"), (0x0150, "delete")])
+def test_other_operations_are_not_offered(field: int, operation: str) -> None:
+    values: dict[int, int | str] = {0x0003: PERFORMED_PROCEDURE_STEP, 0x0100: field, 0x0110: 1, 0x1001: "1.2.3"}
+    command = normalized_command(command_encode(values, data_set=False))
+    assert command is not None, "it is answered, not aborted"
+    assert command.operation == operation
+    assert ask(operation, step_begun()).status == 0x0211
 
 
 def test_trail_has_every_step_and_no_patient() -> None:

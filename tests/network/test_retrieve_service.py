@@ -85,7 +85,9 @@ class House:
         timeouts = scu.Timeouts(connect_seconds=5, acse_seconds=5, dimse_seconds=1, network_seconds=1)
         return RetrievePlan(self.items, self.missing, self.address if request.is_move else None, timeouts)
 
-    def ended(self, _request: RetrieveRequest, _plan: RetrievePlan, done: SubOperations, *, code: str) -> None:
+    def ended(
+        self, _request: RetrieveRequest, _plan: RetrievePlan, done: SubOperations, *, code: str, failure: object = None
+    ) -> None:
         self.ends.append((code, done))
 
     def end(self) -> tuple[str, SubOperations]:

@@ -112,6 +112,35 @@ def test_tls_is_a_step_of_its_own(tmp_path: Path, *, trusted: bool) -> None:
         assert trial.steps[2].code == "tls-certificate-untrusted"
 
 
+def test_tls_peer_that_wants_our_certificate_is_told_apart_from_one_that_is_away(tmp_path: Path) -> None:
+    """With TLS 1.3 its refusal comes after our side of the handshake: "try again" would help nobody."""
+    authority = issue(tmp_path, "authority")
+    server_tls = context_of(TlsSettings(certificate=str(issue(tmp_path, "localhost", by=authority).pem)))
+    server_tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    server_tls.load_verify_locations(authority.public)
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    context = client_context_of(ClientTlsSettings(ca=str(authority.public), check_name=False))
+    entity = AE("TLS")
+    entity.add_supported_context("1.2.840.10008.1.1")
+    server = entity.start_server(("127.0.0.1", 0), block=False, ssl_context=server_tls)
+    peer = PeerAddress("127.0.0.1", server.server_address[1], "TLS", "GATEWAY", context)
+    try:
+        failure = trial_run(peer, timeouts=scu.Timeouts()).failure
+    finally:
+        server.shutdown()
+    assert failure is not None
+    assert (failure.name, failure.code) == ("Associate", "connection-lost")
+    assert "certificate of ours" in failure.words
+
+
+def test_plain_call_of_a_peer_that_closes_asks_whether_it_wants_tls() -> None:
+    with ScriptedPeer(b"") as peer:
+        failure = trial_run(PeerAddress(**peer.peer), timeouts=scu.Timeouts()).failure
+    assert failure is not None
+    assert "wants TLS" in failure.words
+    assert len(failure.words) <= 200  # what a row remembers
+
+
 def test_plain_peer_that_is_called_over_tls() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         peer = PeerAddress("127.0.0.1", silent.getsockname()[1], "X", "GATEWAY", ssl.create_default_context())

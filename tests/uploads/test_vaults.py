@@ -11,7 +11,7 @@ from uploads.client import VaultClient
 from uploads.envelope.errors import EnvelopeError
 from uploads.envelope.keys import jwk_from_key, key_generate, thumbprint
 from uploads.models import Vault
-from uploads.services.vaults import vault_client, vault_ensure, vault_switch
+from uploads.services.vaults import vault_client, vault_ensure, vault_renamed, vault_switch
 
 pytestmark = pytest.mark.django_db
 RECIPIENT, SIGNER = jwk_from_key(key_generate()), jwk_from_key(key_generate())
@@ -111,3 +111,16 @@ def test_a_token_that_cannot_be_read_is_the_lanes_fault() -> None:
         vault_client(vault)
     assert (raised.value.hard_stop, raised.value.code) == (True, "secret-key-missing")
     assert "enter the token again" in str(raised.value)
+
+
+def test_a_renamed_vault_keeps_its_lane_under_its_new_name_and_the_old_name_is_free() -> None:
+    first = ensure()
+    Vault.objects.filter(pk=first.pk).update(name="renamed")
+    first.refresh_from_db()
+    vault_renamed(first)
+    second = ensure()
+    assert (second.name, second.lane.title) == ("main", "Vault main")
+    assert second.lane_id != first.lane_id
+    assert Lane.objects.get(pk=first.lane_id).title == "Vault renamed"
+    Vault.objects.filter(pk=second.pk).update(name="other")
+    assert ensure().lane_id not in {first.lane_id, second.lane_id}

@@ -105,6 +105,14 @@ def test_history_that_forgets_does_not_pretend_to_have_counted_all(viewer, monke
         assert "; at least 3 were rejected." in page(viewer)
 
 
+@pytest.mark.parametrize(
+    "reason", ["connection-closed", "by-peer", "send-timeout", "sub-operation-timeout", "file-vanished", "idle"]
+)
+def test_connection_that_is_cut_is_no_broken_rule(viewer, reason: str) -> None:
+    record_make("lost", minutes=0, reason=reason)
+    assert "rule of the protocol" not in page(viewer)
+
+
 def test_history_is_paged_by_keyset(viewer) -> None:
     for number in range(35):
         record_make(minutes=number, calling_ae_title=f"AE{number:03}")

@@ -17,6 +17,7 @@ from network.selectors.pools import pools_directory
 from network.services.peers import TRIALS_A_MINUTE
 from tests.core.notice_servers import options_set
 from tests.network.scu_peers import Archive, archive_running
+from tests.web.factories import commitment_make
 from tests.web.panel_rows import SCRIPT, listeners_answer, live_row, record_make
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +104,16 @@ def test_one_peer_shows_rights_history_commitments_and_changes(client_as, archiv
     for words in ("known to call from elsewhere", "1 not committed", "send objects to us", "not ask which", "Added"):
         assert words in html, words
     assert "ELSEWHERE" not in html
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("ready", "report waits"), ("done", "reported"), ("parked", "report given up")]
+)
+def test_report_that_was_given_up_does_not_wait(viewer, state: str, words: str) -> None:
+    row = peer_make("MODALITY")
+    commitment_make(row, state=state)
+    html = page(viewer, f"/peers/{row.pk}/")
+    assert f"1 not committed</span> {words}<" in html.replace("</span> <small>", "<")
 
 
 def test_list_is_paged_by_title(viewer) -> None:

@@ -223,4 +223,5 @@ def test_d11_report_waits_for_a_device_that_is_away_for_a_day(house: House, monk
     with device(port) as heard:
         row = next_try()
     assert (row.state, row.error_code) == (JobState.DONE, "")
+    assert not row.remote.last_error
     assert [(one.TransactionUID, len(one.ReferencedSOPSequence)) for one in heard] == [("1.2.9", 2)]

@@ -12,10 +12,10 @@ from gateway_project.core.models import AuditEventType
 from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt, secret_encrypt
 from gateway_project.core.services.audit import audit_record
-from gateway_project.core.services.lanes import lane_ensure
 from uploads.models import AuthKind, Transport, Vault
 from uploads.ports import VaultError
 from uploads.services.limits import vault_slowest
+from uploads.services.vaults import vault_lane, vault_renamed
 from uploads.stow.client import StowClient
 from uploads.stow.credentials import ClientCredentials, Credentials, Fixed
 
@@ -43,9 +43,10 @@ def stow_vault_save(vault: Vault, *, secret: str = "", actor: str) -> None:
         raise ValidationError("A token, password or client secret is needed to prove who we are.")
     with transaction.atomic():
         if vault.lane_id is None:
-            vault.lane = lane_ensure(f"vault:{vault.name}", title=f"Vault {vault.name}")
+            vault.lane = vault_lane(vault.name)
         created = vault.pk is None
         vault.save()
+        vault_renamed(vault)
         audit_record(
             AuditEventType.CONFIGURATION,
             actor=actor,

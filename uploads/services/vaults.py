@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from gateway_project.core.errors import JobFault
-from gateway_project.core.models import AuditEventType
+from gateway_project.core.models import AuditEventType, Lane
 from gateway_project.core.options import option
 from gateway_project.core.secrets import SecretError, secret_decrypt, secret_encrypt
 from gateway_project.core.services.audit import audit_record
@@ -25,6 +26,7 @@ from uploads.ways import way_check
 
 logger = logging.getLogger(__name__)
 
+NAME_MOST = 60
 ASKED_SECONDS = 20.0
 """How long a vault may take to answer a person, who waits for it; workers have VAULT.HTTP_SECONDS."""
 
@@ -62,7 +64,7 @@ def vault_ensure(
             receipt_jwk=dict(receipt_jwk),
             token=secret_encrypt(token),
             demonstration=demonstration,
-            lane=lane_ensure(f"vault:{name}", title=f"Vault {name}"),
+            lane=vault_lane(name),
             created_at=timezone.now(),
         )
         audit_record(
@@ -73,6 +75,19 @@ def vault_ensure(
         )
     logger.info("vault pinned", extra={"vault": vault.pk, "recipient_key_id": vault.recipient_key_id})
     return vault
+
+
+def vault_lane(name: str) -> Lane:
+    """The lane of a new vault of that name; a vault that had the name before keeps its own."""
+    key = f"vault:{name}"
+    if Vault.objects.filter(lane__name=key).exists():
+        key = f"{key}:{secrets.token_hex(4)}"
+    return lane_ensure(key, title=f"Vault {name}")
+
+
+def vault_renamed(vault: Vault) -> None:
+    """Its lane, which alerts and pages name, is called after it too."""
+    Lane.objects.filter(pk=vault.lane_id).update(title=f"Vault {vault.name}")
 
 
 def vault_add(
@@ -94,6 +109,8 @@ def vault_add(
     """
     if Vault.objects.filter(name=name).exists():
         raise PinError(f"There is a vault {name} already. Its keys are changed, not added.", code="vault-exists")
+    if not 1 <= len(name.strip()) <= NAME_MOST:
+        raise PinError(f"A vault's name has from 1 to {NAME_MOST} characters.")
     if offer.demonstration:
         raise PinError("This vault calls itself a demonstration; nothing real belongs there.", code="demonstration")
     recipient = key_compared(offer.recipient_jwk, recipient_fingerprint)

@@ -23,6 +23,8 @@ _TEXTS = {
     "store-locked": "Another process serves this directory. Stop it first.",
     "vault-mismatch": "The directory belongs to a vault of another id or kind. Choose another directory.",
     "vault-missing": "There is no vault in this directory, or its vault.json cannot be read.",
+    "signing-key-missing": "The vault's signing.pem is missing. Restore it from the backup, or make a new receipt key.",
+    "signing-key-differs": "signing.pem is not the key in vault.json. Restore it, or make a new receipt key.",
     "record-invalid": "A record of the vault is unreadable or malformed. Restore it from the backup.",
     "file-exposed": "Other users may read a secret file of the vault. Set its mode to 0600 and replace the tokens.",
     "gateway-id-invalid": "A gateway or vault id is 1 to 128 of A-Z, a-z, 0-9, dot, underscore, colon and hyphen.",

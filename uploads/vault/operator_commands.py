@@ -11,6 +11,7 @@ from uploads.vault.registry import (
     gateway_register,
     gateway_revoke,
     quota_set,
+    receipt_key_change,
     recipient_register,
     recipient_revoke,
     recipients_read,
@@ -36,6 +37,8 @@ def commands_add(command: AddCommand) -> None:
     recipient.add_argument("--jwk", type=Path, required=True)
 
     command("identity", _identity, "Show the vault's name and the fingerprint of its receipt key, to tell gateways.")
+    key = command("receipt-key", _receipt_key, "Sign receipts with a new key: signing.pem was lost, or read by others.")
+    key.add_argument("--yes", action="store_true", help="really; every gateway then waits until it has pinned the key")
     command("gateways", _gateways, "List the gateways, also revoked ones, with what they store.")
     command("recipients", _recipients, "List the published public keys.")
 
@@ -84,6 +87,14 @@ def _identity(options: argparse.Namespace) -> int:
     lines = [f"vault        {identity.vault_id}{kind}", f"receipt key  {named['fingerprint']}"]
     show(options, {**named, "receipt_jwk": jwk}, lines)
     return 0
+
+
+def _receipt_key(options: argparse.Namespace) -> int:
+    if not options.yes:
+        show(options, {"receipt_jwk": None}, ["Nothing was changed. Add --yes to make a new receipt key."])
+        return 0
+    receipt_key_change(options.directory)
+    return _identity(options)
 
 
 def _gateways(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from uploads.envelope.errors import EnvelopeError
+from uploads.envelope.jose import signer_claimed
 from uploads.envelope.keys import PrivateKey, fingerprint, fingerprint_matches, jwk_from_key, thumbprint
 from uploads.envelope.receipt import Receipt, StoredFile, receipt_verify
 from uploads.envelope.unseal import DOCUMENT_BYTES_MAX, KEY_DOCUMENT_BYTES_MAX, Opener
@@ -28,7 +29,7 @@ from uploads.vault.layout import (
     upload_ids,
     upload_summary,
 )
-from uploads.vault.registry import vault_receipt_jwk
+from uploads.vault.registry import vault_receipt_jwk, vault_receipt_jwks
 from uploads.vault.store import MAP_NAME
 from uploads.vault.study_map import MapFile, StudyMap, study_map_parse
 
@@ -264,7 +265,8 @@ def _committed(directory: Path, upload_id: str, *, gateway_fingerprint: str | No
 
 
 def _receipt(directory: Path, record: CommitRecord) -> Receipt:
-    jwk = vault_receipt_jwk(directory)
+    """Verified under the vault's receipt key, or the one before that the receipt names."""
+    jwk = vault_receipt_jwks(directory).get(signer_claimed(record.receipt), vault_receipt_jwk(directory))
     return receipt_verify(record.receipt, jwk, commitment_token=record.commitment_token, commitment=record.commitment)
 
 

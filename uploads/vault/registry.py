@@ -28,6 +28,7 @@ from uploads.vault.errors import VaultStoreError
 VERSION = 1
 VAULT_FILE = "vault.json"
 SIGNING_FILE = "signing.pem"
+EARLIER = "earlier_receipt_jwks"
 GATEWAYS_FILE = "gateways.json"
 KEYS_DIRECTORY = "keys"
 UPLOADS_DIRECTORY = "uploads"
@@ -84,12 +85,12 @@ def vault_create(directory: Path, *, vault_id: str, demonstration: bool) -> None
             raise VaultStoreError("vault-mismatch")
         for name in (KEYS_DIRECTORY, UPLOADS_DIRECTORY, PARTS_DIRECTORY, USAGE_DIRECTORY, f"{USAGE_DIRECTORY}/open"):
             directory_make(directory / name)
-        if not (directory / SIGNING_FILE).exists():
+        if record is None and not (directory / SIGNING_FILE).exists():
             private_key_write(directory / SIGNING_FILE, key_generate())
         if not (directory / GATEWAYS_FILE).exists():
             record_write(directory / GATEWAYS_FILE, {"version": VERSION, "gateways": []})
         if record is None:  # last: a vault.json means that everything else is there
-            public = jwk_from_key(vault_signing_key(directory))
+            public = jwk_from_key(private_key_read(directory / SIGNING_FILE))
             record_write(
                 directory / VAULT_FILE,
                 {"version": VERSION, "vault_id": vault_id, "demonstration": demonstration, "receipt_jwk": public},
@@ -98,26 +99,55 @@ def vault_create(directory: Path, *, vault_id: str, demonstration: bool) -> None
 
 def vault_identity(directory: Path) -> VaultIdentity:
     """Returns who the vault in this directory is; `vault-missing` when there is none."""
-    record = record_read(directory / VAULT_FILE)
-    if record is None:
-        raise VaultStoreError("vault-missing")
-    return _identity(record)
+    return _identity(_vault_record(directory))
 
 
 def vault_receipt_jwk(directory: Path) -> dict[str, object]:
     """Returns the public key of the vault's receipts, so that a reader of the directory needs none of its secrets."""
-    record = record_read(directory / VAULT_FILE)
-    if record is None:
-        raise VaultStoreError("vault-missing")
-    jwk = record.get("receipt_jwk")
-    if not isinstance(jwk, dict):
+    return _receipt_jwk(_vault_record(directory))
+
+
+def vault_receipt_jwks(directory: Path) -> dict[str, dict[str, object]]:
+    """Returns by their ids the public keys that receipts of this vault were ever signed with, today's among them."""
+    record = _vault_record(directory)
+    earlier = record.get(EARLIER, [])
+    if not isinstance(earlier, list) or not all(isinstance(jwk, dict) for jwk in earlier):
         raise VaultStoreError("record-invalid")
-    return jwk
+    return {thumbprint(jwk): jwk for jwk in (*earlier, _receipt_jwk(record))}
 
 
 def vault_signing_key(directory: Path) -> PrivateKey:
-    """Returns the key that signs receipts. Raises EnvelopeError (`key-file-exposed`, `key-file-invalid`) or OSError."""
-    return private_key_read(directory / SIGNING_FILE)
+    """Returns the key that signs receipts: that which vault.json tells everybody.
+
+    Raises `signing-key-missing`, `signing-key-differs`, EnvelopeError (`key-file-exposed`, `key-file-invalid`) or
+    OSError.
+    """
+    told = _receipt_jwk(_vault_record(directory))
+    try:
+        key = private_key_read(directory / SIGNING_FILE)
+    except FileNotFoundError as error:
+        raise VaultStoreError("signing-key-missing") from error
+    if thumbprint({**jwk_from_key(key)}) != thumbprint(told):
+        raise VaultStoreError("signing-key-differs")
+    return key
+
+
+def receipt_key_change(directory: Path) -> dict[str, str]:
+    """After return receipts are signed with a new key, whose public half is returned; those of before stay verifiable.
+
+    For a signing.pem that was lost, or that somebody may have read. Only while nothing is served: `store-locked`. A
+    crash within leaves a vault that says `signing-key-differs`, until this is called again.
+    """
+    with directory_lock(directory / PARTS_DIRECTORY, wait=False), directory_lock(directory):
+        record, key = _vault_record(directory), key_generate()
+        public, earlier = jwk_from_key(key), list(vault_receipt_jwks(directory).values())
+        new = directory / f"new-{SIGNING_FILE}"
+        new.unlink(missing_ok=True)
+        private_key_write(new, key)
+        record_write(directory / VAULT_FILE, {**record, "receipt_jwk": public, EARLIER: earlier})
+        new.replace(directory / SIGNING_FILE)
+        directory_sync(directory)
+    return public
 
 
 def token_usable(token: str) -> bool:
@@ -288,6 +318,20 @@ def public_key_write(path: Path, jwk: Mapping[str, object]) -> None:
 def token_write(path: Path, token: str) -> None:
     """Writes a token for its gateway, mode 0600."""
     file_write(path, token.encode("ascii") + b"\n")
+
+
+def _vault_record(directory: Path) -> dict[str, object]:
+    record = record_read(directory / VAULT_FILE)
+    if record is None:
+        raise VaultStoreError("vault-missing")
+    return record
+
+
+def _receipt_jwk(record: Mapping[str, object]) -> dict[str, object]:
+    jwk = record.get("receipt_jwk")
+    if not isinstance(jwk, dict):
+        raise VaultStoreError("record-invalid")
+    return jwk
 
 
 def _identity(record: Mapping[str, object]) -> VaultIdentity:

@@ -14,7 +14,8 @@ from typing import Protocol
 from gateway_project.core.failpoint import failpoint
 from uploads.envelope.encoding import FILE_NAME
 from uploads.envelope.errors import EnvelopeError
-from uploads.envelope.keys import PrivateKey
+from uploads.envelope.jose import signer_claimed
+from uploads.envelope.keys import PrivateKey, jwk_from_key, thumbprint
 from uploads.envelope.receipt import Commitment, StoredFile, commitment_verify, receipt_sign
 from uploads.vault.durable import (
     SharedSync,
@@ -61,6 +62,7 @@ class VaultStore:
         self._directory = directory
         self._identity = identity
         self._signing_key = signing_key
+        self._signer = thumbprint({**jwk_from_key(signing_key)})
         self._usage = Usage(directory)
         self._sync = SharedSync()
         self._owners: dict[str, str] = {}
@@ -168,11 +170,12 @@ class VaultStore:
         if known is not None:
             directory_sync(upload)  # whoever wrote the record may have been killed before this
             self._usage.upload_closed(upload.name, known.gateway_id, _octets(upload))
-            if known.commitment_token == token:
+            if known.commitment_token == token and signer_claimed(known.receipt) == self._signer:
                 return known.receipt
             if known.commitment != commitment:
                 raise VaultStoreError("upload-committed")
-            # the same statement signed anew (a signer need not be deterministic): the same facts, for that token
+            # the same statement signed anew (a signer need not be deterministic), or a receipt of before our key was
+            # changed: the same facts, for that token, under the key that counts now
             return self._receipt(token, commitment, receipt_id=known.receipt_id, stored_at=known.stored_at)
         directory_sync(upload / "files")
         _complete_check(upload, commitment)

@@ -228,6 +228,9 @@ def job_failed(queue: Queue, job: LeasedJob, fault: JobFault, *, now: datetime) 
             )
             _transition(queue, job, state=JobState.READY, run_after=now, attempts=F("attempts") - 1, **values)
     elif fault.permanent or (most and job.attempts >= most):
+        if not fault.permanent:  # its own words speak of another try
+            words = f"No more tries after {job.attempts}; the last one: {words}"[:400]
+            values["error_words"] = words
         with transaction.atomic():
             _transition(queue, job, state=JobState.PARKED, **values)
             _alert_parked(job, code=fault.code, words=words)

@@ -49,7 +49,9 @@ class PeerFields(Asked):
 
     host = serializers.RegexField(HOST, required=False, allow_blank=True, help_text="Empty: it only calls us.")
     port = Whole(required=False, min_value=1, max_value=65535)
-    calling_ae_title = serializers.RegexField(AE_TITLE, required=False, help_text="What we call ourselves to it.")
+    calling_ae_title = serializers.RegexField(
+        AE_TITLE, required=False, allow_blank=True, help_text="What we call ourselves to it; empty: DICOM.AE_TITLE."
+    )
     enabled = Truth(required=False)
     note = _text(200)
     may_store = Truth(required=False)
@@ -221,7 +223,10 @@ class PeerCreateView(ApiView):
         """Not tried: `/api/peers/test` does that. Its rights count from its next association on."""
         row = RemoteAE()
         changed = _filled(row, self.sent)
-        remote_save(row, actor=actor_of(request.user), changed=changed)
+        try:
+            remote_save(row, actor=actor_of(request.user), changed=changed)
+        except PeerConflictError as error:  # somebody entered it between the look and the saving
+            raise _unfit(["ae_title"]) from error
         return row
 
 

@@ -323,6 +323,8 @@ SENDING = Area(
         E("file-unreadable", "A file to send cannot be read", "It is no DICOM file, or its rights forbid it.",
           "Check the file."),
         E("file-vanished", "A file to send went away", "Somebody removed it in the meantime.", "Send it again."),
+        E("sub-operation-timeout", "An object of a C-GET was not answered",
+          "The device that asked for objects took one and said nothing more.", "Look at the device; let it ask again."),
     ),
 )  # fmt: skip
 

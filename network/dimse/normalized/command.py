@@ -23,8 +23,14 @@ from network.dimse.scu.messages import (
     command_encode,
 )
 
-N_SET_RQ, N_ACTION_RQ, N_CREATE_RQ = 0x0120, 0x0130, 0x0140
-OPERATIONS: Final[dict[int, Operation]] = {N_SET_RQ: "set", N_ACTION_RQ: "action", N_CREATE_RQ: "create"}
+N_GET_RQ, N_SET_RQ, N_ACTION_RQ, N_CREATE_RQ, N_DELETE_RQ = 0x0110, 0x0120, 0x0130, 0x0140, 0x0150
+OPERATIONS: Final[dict[int, Operation]] = {
+    N_GET_RQ: "get",
+    N_SET_RQ: "set",
+    N_ACTION_RQ: "action",
+    N_CREATE_RQ: "create",
+    N_DELETE_RQ: "delete",
+}
 _RESPONSE: Final = 0x8000
 _UID_BYTES: Final = 64
 
@@ -46,7 +52,7 @@ class NormalizedCommand:
 
 
 def normalized_command(encoded: bytes) -> NormalizedCommand | None:
-    """The N-CREATE-RQ, N-SET-RQ or N-ACTION-RQ in these bytes; None for any other command and all that is odd."""
+    """The normalised request in these bytes; None for any other command, an event's report, and all that is odd."""
     try:
         elements = command_elements(encoded)
     except CommandError:

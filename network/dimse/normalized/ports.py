@@ -11,7 +11,7 @@ STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 PERFORMED_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
 SERVED: Final = frozenset({STORAGE_COMMITMENT, PERFORMED_PROCEDURE_STEP})
 
-Operation = Literal["create", "set", "action"]
+Operation = Literal["create", "get", "set", "action", "delete"]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
+from network.dimse.errors import AssociationError
 from network.dimse.ports import Peer
 from network.dimse.retrieve.counters import SubOperations
 from network.dimse.scu.association import DEFAULT_TIMEOUTS, Timeouts
@@ -72,5 +73,15 @@ class RetrievePort(Protocol):
         Another exception is logged without its text and answered with C001.
         """
 
-    def ended(self, request: RetrieveRequest, plan: RetrievePlan, done: SubOperations, *, code: str) -> None:
-        """How it ended; `code` is empty, `cancelled`, `peer-gone`, or why the destination could not be served."""
+    def ended(
+        self,
+        request: RetrieveRequest,
+        plan: RetrievePlan,
+        done: SubOperations,
+        *,
+        code: str,
+        failure: AssociationError | None = None,
+    ) -> None:
+        """How it ended; `code` is empty, `cancelled`, `peer-gone`, or why the destination could not be served:
+        `failure` says it in words then.
+        """

@@ -271,7 +271,7 @@ def associate_on(link: Link, request: bytes, proposals: Sequence[Proposal], time
         ) from exc
     except LinkClosedError as exc:
         link.close()
-        raise _lost() from exc
+        raise _unanswered(is_tls=link.is_tls) from exc
     except (NegotiationError, ProtocolViolationError) as exc:
         link.close()
         raise _invalid() from exc
@@ -331,6 +331,15 @@ def _negotiate(link: Link, request: bytes, proposals: Sequence[Proposal], timeou
 def _aborted() -> AssociationError:
     return AssociationError(
         "The peer aborted the association: its log may say why; try again.", code="association-aborted"
+    )
+
+
+def _unanswered(*, is_tls: bool) -> AssociationError:
+    """With TLS 1.3 a peer says only after the handshake that it wants a certificate."""
+    wants = "wants a certificate of ours and trusts it" if is_tls else "wants TLS, and takes calls from this machine"
+    return AssociationError(
+        f"The peer closed the connection without an answer: check whether it speaks DICOM on this port, {wants}.",
+        code="connection-lost",
     )
 
 

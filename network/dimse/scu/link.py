@@ -37,7 +37,7 @@ class Link:
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self._connection = connection
-        self._is_tls = isinstance(connection, ssl.SSLSocket)
+        self.is_tls = isinstance(connection, ssl.SSLSocket)
         self._is_tcp = connection.family in (socket.AF_INET, socket.AF_INET6)
         self._buffer = bytearray(RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
@@ -107,7 +107,7 @@ class Link:
 
     def send(self, buffers: Sequence[Buffer], *, stall_seconds: float) -> None:
         """All of it is handed to the kernel; the peer takes something at least every `stall_seconds`."""
-        if self._is_tls:
+        if self.is_tls:
             self._send_joined(buffers, stall_seconds)
             return
         pending = [memoryview(buffer) for buffer in buffers]
