@@ -1,8 +1,8 @@
 """pynetdicom's client, without the race in which it loses a response.
 
-Its reactor waits at a checkpoint that send_*() closes, and says that it waits before it does. Closed between its passing
-and its saying so, the reactor takes the response for itself ("Received unexpected C-FIND service message"): seen once in
-some runs of the whole suite at load 8.
+Its reactor waits at a checkpoint that send_*() closes, and says that it waits before it does. Closed between its
+passing and its saying so, the reactor takes the response for itself ("Received unexpected C-FIND service message"):
+seen once in some runs of the whole suite at load 8.
 """
 
 import threading
