@@ -34,7 +34,7 @@ from uploads.selectors import deletion_allowed
 from uploads.services.canary import canary_send
 from uploads.services.pins import PinError, offer_fetch, pin_rows
 from uploads.services.stow_vaults import stow_vault_save
-from uploads.services.vaults import vault_client, vault_renamed, vault_switch, vault_way_set
+from uploads.services.vaults import vault_client, vault_locked, vault_renamed, vault_switch, vault_way_set
 from uploads.services.verify import check_ask
 from uploads.stow_forms import STOW_WARNING, StowVaultForm
 from uploads.verification import vault_verification
@@ -108,8 +108,9 @@ class VaultAdmin(AdministratorAdmin):
         return fieldsets[:-2] if obj is not None and obj.transport == Transport.STOW else fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Vault | None = None) -> tuple[str, ...]:
-        """The demonstration vault is found again by its name at every start."""
-        return ("name", *self.readonly_fields) if obj is not None and obj.demonstration else self.readonly_fields
+        """The demonstration vault is found again by its name at every start, and so is that of the settings."""
+        found_by_name = obj is not None and (obj.demonstration or vault_locked(obj))
+        return ("name", *self.readonly_fields) if found_by_name else self.readonly_fields
 
     @admin.display(description="token")
     def token_state(self, vault: Vault) -> str:

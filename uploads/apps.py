@@ -16,4 +16,5 @@ class UploadsConfig(AppConfig):
         REGISTRY.add_queue(VERIFY_QUEUE)
         REGISTRY.add_periodic(Periodic("verify", "uploads.tasks.verify_plan", lambda: 600))
         REGISTRY.add_periodic(Periodic("catch-up", "uploads.tasks.catch_up", lambda: 30))
+        REGISTRY.add_periodic(Periodic("vault-settings", "uploads.tasks.vault_settings", lambda: 60))
         shared_add(Shared("identity", identity.identity_mark, identity.identity_mark_fits, identity.WORDS))

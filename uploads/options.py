@@ -13,6 +13,11 @@ def _schedule_check(steps: list[str]) -> None:
     schedule_parse(steps)
 
 
+def _address_check(address: str) -> None:
+    if address and not address.startswith(("https://", "http://")):
+        raise ValueError("an address begins with https:// (http:// on this machine)")
+
+
 OPTIONS = (
     Option(
         key="UPLOAD.ENABLED", kind=Kind.BOOL, default=True, help="Off: studies settle and wait; nothing is uploaded."
@@ -55,6 +60,29 @@ OPTIONS = (
         minimum=0,
         maximum=3650,
         help="A vault is asked whether it still has an upload whole when it was not for so long; 0 = never.",
+    ),
+    Option(
+        key="VAULT.BASE_URL",
+        kind=Kind.STR,
+        default="",
+        check=_address_check,
+        help='Address of a vault that the settings set up, under the name "default", and whose address and token they '
+        "hold. Empty: vaults are set up by hand, and until there is one the demonstration vault serves.",
+    ),
+    Option(
+        key="VAULT.PUBLIC_KEY_ID",
+        kind=Kind.STR,
+        default="",
+        help="Id of the recipient's key, which that vault publishes; it counts when the vault is set up.",
+    ),
+    Option(
+        key="VAULT.BEARER_TOKEN", kind=Kind.STR, default="", secret=True, help="What this gateway shows to that vault."
+    ),
+    Option(
+        key="VAULT.RECEIPT_FINGERPRINT",
+        kind=Kind.STR,
+        default="",
+        help="Fingerprint of that vault's receipt key, as its operator told it; it counts when the vault is set up.",
     ),
     Option(
         key="VAULT.HTTP_SECONDS", kind=Kind.FLOAT, default=300.0, minimum=1, help="Deadline of one request to a vault."

@@ -17,6 +17,7 @@ from uploads.ports import DELIVERY, VaultError
 from uploads.services.attempt import ACTOR
 from uploads.services.catch_up import states_catch_up, uploads_catch_up
 from uploads.services.limits import lane_limits
+from uploads.services.seed import vault_seed
 from uploads.services.stow_upload import StowUpload
 from uploads.services.stow_vaults import stow_client
 from uploads.services.upload import Upload
@@ -73,6 +74,11 @@ def catch_up(now: datetime) -> None:
     """Plans what had no vault to go to when it settled; judges anew what a vault's change has made untrue."""
     uploads_catch_up(now=now)
     states_catch_up()
+
+
+def vault_settings(_now: datetime) -> None:
+    """Sets up the vault that the settings name, and follows their address and token."""
+    vault_seed()
 
 
 def _fault(error: VaultError) -> JobFault:

@@ -16,6 +16,7 @@ from uploads.selectors import deletion_allowed, pinned_key_ids
 from uploads.selectors.lines import AttemptPage, Line, attempts_page, uploads_in_line, uploads_under_way, vaults_all
 from uploads.services.limits import vault_parallel
 from uploads.services.pins import fingerprint_shown
+from uploads.services.vaults import vault_locked
 
 CHANGES_SHOWN = 10
 
@@ -194,6 +195,7 @@ def _limits(vault: Vault) -> list[tuple[str, str]]:
         ("Certificate", "one authority of its own" if vault.ca else "the well-known authorities"),
         ("Proxy", "set" if vault.proxy else "none of its own"),
         ("Token", "set" if vault.token else "not set"),
+        *([("Address and token", "held by the settings (VAULT.BASE_URL)")] if vault_locked(vault) else []),
     ]
 
 

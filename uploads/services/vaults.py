@@ -27,6 +27,8 @@ from uploads.ways import way_check
 logger = logging.getLogger(__name__)
 
 NAME_MOST = 60
+SETTINGS_NAME = "default"
+"""Of the vault that VAULT.BASE_URL and the settings beside it set up."""
 ASKED_SECONDS = 20.0
 """How long a vault may take to answer a person, who waits for it; workers have VAULT.HTTP_SECONDS."""
 
@@ -131,6 +133,11 @@ def vault_add(
     return vault
 
 
+def vault_locked(vault: Vault) -> bool:
+    """Whether the settings hold its address and its token."""
+    return vault.name == SETTINGS_NAME and bool(option("VAULT.BASE_URL"))
+
+
 def vault_access_set(
     vault: Vault,
     *,
@@ -140,6 +147,7 @@ def vault_access_set(
     proxy: str | None = None,
     gateway_id: str = "",
     actor: str,
+    by_settings: bool = False,
 ) -> None:
     """From now on the vault is reached so: at another address, with another token, through another authority or proxy,
     under another name of ours.
@@ -152,6 +160,9 @@ def vault_access_set(
         raise PinError("A DICOMweb server is changed on its own page: DICOMweb vaults.")
     if vault.demonstration:
         raise PinError("The demonstration vault keeps the address and the token that it was made with.")
+    if vault_locked(vault) and not by_settings and (base_url or token):
+        words = "Address and token of this vault are those of VAULT.BASE_URL and VAULT.BEARER_TOKEN: change them there."
+        raise PinError(words, code="vault-locked")
     way_check(proxy=proxy, ca=ca or "")
     if gateway_id and not PARTY_ID.fullmatch(gateway_id):
         raise PinError("A gateway's id is 1 to 128 of A-Z, a-z, 0-9, dot, underscore, colon and hyphen.")
