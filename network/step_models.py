@@ -70,6 +70,7 @@ class ProcedureStepStudy(models.Model):
     study_instance_uid = models.CharField(max_length=64, db_index=True)
 
     class Meta:
+        verbose_name_plural = "procedure step studies"
         constraints = [models.UniqueConstraint(fields=["step", "study_instance_uid"], name="network_step_study_once")]
 
     def __str__(self) -> str:

@@ -15,7 +15,10 @@ from hypothesis import settings
 from tests.gateway_harness import Gateway, data_directory_prepare
 from tests.outside import dcmjs
 from tests.outside.npm import npm_missing
+from tests.reactor import reactor_mend
 from tests.servers import postgres, redis_server
+
+reactor_mend()
 
 # What CI tries is the same for everybody; at home each run tries something new. The machines are shared: no deadlines.
 settings.register_profile("ci", derandomize=True, deadline=None)

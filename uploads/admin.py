@@ -183,7 +183,8 @@ class VaultAdmin(AdministratorAdmin):
         """Without Django's transaction around it: vaults are asked meanwhile, and nobody else could write until they
         answer. Each service has its own.
         """
-        answer: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)
+        unwrapped = self._changeform_view  # type: ignore[attr-defined]  # Django's, which its stubs do not know
+        answer: HttpResponse = unwrapped(request, object_id, form_url, extra_context)
         return answer
 
     def save_model(self, request: HttpRequest, obj: Vault, form: VaultForm, change: bool) -> None:

@@ -15,8 +15,8 @@ from uploads.envelope.errors import EnvelopeError
 from uploads.models import Transport, UploadAttempt, UploadJob, VaultCheck
 from uploads.ports import DELIVERY, VaultError
 from uploads.services.attempt import ACTOR
+from uploads.services.catch_up import states_catch_up, uploads_catch_up
 from uploads.services.limits import lane_limits
-from uploads.services.plan import uploads_catch_up
 from uploads.services.stow_upload import StowUpload
 from uploads.services.stow_vaults import stow_client
 from uploads.services.upload import Upload
@@ -70,8 +70,9 @@ def verify_plan(now: datetime) -> None:
 
 
 def catch_up(now: datetime) -> None:
-    """Plans what had no vault to go to when it settled."""
+    """Plans what had no vault to go to when it settled; judges anew what a vault's change has made untrue."""
     uploads_catch_up(now=now)
+    states_catch_up()
 
 
 def _fault(error: VaultError) -> JobFault:

@@ -155,7 +155,7 @@ def _alert_trouble(alert: Alert) -> Trouble:
         title=Severity(alert.severity).label.capitalize(),
         words=alert.words,
         since=alert.opened_at,
-        link=alert.link if alert.link.startswith("/") else "",
+        link=alert.link if alert.link.startswith("/") and alert.link != reverse("now") else "",  # where this stands
         go="Go there",
         button="Acknowledge",
         button_address=reverse("alert-acknowledge", args=(alert.pk,)),

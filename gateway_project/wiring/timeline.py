@@ -112,7 +112,11 @@ def _upload_entries(job: UploadJob, *, several: bool) -> list[Entry]:
     target = f"vault {job.vault.name}"
     which = f", revision {job.revision.number}" if several else ""
     sealed = "sealed" if job.vault.transport == Transport.GVE1 else "in all"
-    entries = [_attempt(attempt, f"{target}{which}", sealed) for attempt in job.tries.all()]
+    attempts: list[UploadAttempt] = getattr(job, "latest_tries", [])[::-1]
+    entries = [_attempt(attempt, f"{target}{which}", sealed) for attempt in attempts]
+    if attempts and attempts[0].number > 1:  # a vault that was away for a week was tried thousands of times
+        tries = count_words(attempts[0].number - 1, "earlier attempt", "earlier attempts")
+        entries.insert(0, Entry(attempts[0].started_at, "again", "past", f"{tries} to upload to {target}{which}"))
     if job.receipt_at is not None:
         entries.append(
             Entry(

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import pytest
 
-from gateway_project.core.errors import LaneWaitsError
+from gateway_project.core.errors import JobFault, LaneWaitsError
 from gateway_project.core.models import Alert, JobState, Lane
-from gateway_project.core.queues import LaneLimits
+from gateway_project.core.queues import TRANSFER_CLUSTER, LaneLimits
 from gateway_project.core.services import jobs
 from gateway_project.core.services.lanes import lane_wait
 from gateway_project.core.tasks import run_one
@@ -106,6 +106,28 @@ def test_long_lines_of_full_lanes_hide_no_other_lane() -> None:
     row = job_row(lane=lane_row("free"))
     assert claimed().pk == row.pk
     assert claim() is None
+
+
+def test_lanes_that_do_not_answer_never_keep_all_workers() -> None:
+    queue = replace(QUEUE, cluster=TRANSFER_CLUSTER)
+    dead, silent, well = (lane_row(name, faults=faults) for name, faults in (("a", 3), ("b", 1), ("c", 0)))
+    waiting = [job_row(lane=lane) for lane in (dead, silent, well)]
+
+    def claim_next(seconds: float = 0) -> UploadJob | None:
+        return jobs.job_claim(queue, now=after(seconds))  # type: ignore[return-value]
+
+    trial = claim_next()
+    assert trial == waiting[0]
+    assert claim_next() == waiting[2], "of two workers one is left to lanes that answer"
+    assert claim_next() is None
+    jobs.job_progress(queue, trial, done=1, total=2, now=after(1))
+    second = claim_next(2)
+    assert second == waiting[1], "a trial that gets on is no reason to wait"
+    jobs.job_failed(queue, second, JobFault("No.", code="no", lane_fault=True), now=after(3))
+    assert Lane.objects.get(pk=silent.pk).faults == 2
+    assert claim_next(31.5) is None, "it has stood still for half a minute since"
+    jobs.job_failed(queue, trial, JobFault("No.", code="no", lane_fault=True), now=after(40))
+    assert claim_next(40) == waiting[1]
 
 
 def test_half_open_circuit_lets_one_through() -> None:

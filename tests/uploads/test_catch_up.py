@@ -11,7 +11,7 @@ from tests.uploads.faults import at_name, raising
 from tests.uploads.upload_house import House
 from uploads.models import UploadJob, Vault
 from uploads.ports import VaultError
-from uploads.services.plan import uploads_catch_up
+from uploads.services.catch_up import states_catch_up, uploads_catch_up
 from uploads.services.vaults import vault_switch
 from uploads.tasks import catch_up
 
@@ -106,6 +106,32 @@ def test_the_demonstration_ends_with_what_it_did_not_get_and_the_real_vault_gets
     assert {study_state(study) for study in (had, waiting, given_up)} == {"uploaded"}
 
     assert UploadJob.objects.filter(vault__name="main").count() == 2
+
+
+@pytest.mark.parametrize("parked", [True, False])
+def test_a_vault_that_becomes_required_counts_for_what_it_has_not_got(house: House, parked: bool) -> None:
+    house.vault_row("first")
+    second = house.vault_row("second", required=False)
+    studies = [house.settled(number) for number in (1, 2)]
+    for _ in range(3):
+        house.one_later()
+    if parked:
+        UploadJob.objects.filter(state=JobState.READY).update(
+            state=JobState.PARKED, error_code="too-large", error_words="Too large."
+        )
+        states_catch_up()
+    assert study_state(studies[1]) == "uploaded"
+    assert states_catch_up() == 0
+    Vault.objects.filter(pk=second.pk).update(required=True)
+    catch_up(now())
+    assert study_state(studies[0]) == "uploaded"
+    assert (study_state(studies[1]), studies[1].reason) == (
+        ("failed_permanent", "Too large.") if parked else ("settled", "Waiting for its upload.")
+    )
+    Vault.objects.filter(pk=second.pk).update(required=False)
+    assert states_catch_up() == 1
+    assert study_state(studies[1]) == "uploaded"
+    assert states_catch_up() == 0
 
 
 def study_state(study: Study) -> str:

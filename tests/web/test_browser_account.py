@@ -74,7 +74,7 @@ def test_error_codes_and_the_reason_beside_a_trouble(open_page) -> None:
     watched.page.click("details[open] a")
     watched.page.wait_for_url("**/help/codes/#object-damaged")
     assert watched.page.evaluate("document.querySelector(':target').id") == "object-damaged"
-    look(watched, "codes", manual="codes.png")
+    look(watched, "codes")
     assert watched.faults == []
 
 

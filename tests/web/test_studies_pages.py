@@ -314,6 +314,18 @@ def test_retry_sets_a_parked_upload_going_and_stands_in_the_timeline(operator, v
     assert AuditEvent.objects.filter(subject=f"study:{study.pk}", actor__startswith="user:operator").exists()
 
 
+def test_vault_that_was_away_for_long_makes_no_endless_timeline(viewer, vault) -> None:
+    study = study_make(state=StudyState.FAILED_TRANSIENT)
+    job = upload_make(revision_make(study), vault, JobState.READY, error_code="x")
+    for minutes in range(35):
+        attempt_make(job, "failed", started_at=study.received_at + timedelta(minutes=minutes))
+    html = page(viewer, f"/studies/{study.pk}/")
+    assert "5 earlier attempts to upload to vault default" in html
+    assert [f"failed, attempt {number}<" in html for number in (5, 6, 35)] == [False, True, True]
+    assert html.index("earlier attempts") < html.index("attempt 6<") < html.index("attempt 35<")
+    assert "<dt>Attempts</dt><dd>35</dd>" in html
+
+
 def test_running_upload_shows_progress_in_bytes(viewer, vault) -> None:
     study = study_make(state=StudyState.UPLOADING)
     series_make(study, instances=10, size_bytes=1_000_000)

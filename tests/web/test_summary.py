@@ -112,7 +112,9 @@ def test_one_vault_that_is_away_is_one_thing_however_many_studies_wait_for_it(op
 def test_trouble_leads_to_where_it_is_put_right(viewer, vault) -> None:
     Lane.objects.filter(pk=vault.lane_id).update(held=True, faults=1, fault_words="Enter a valid token.")
     Alert.objects.create(key="quarantine", code="quarantined", words="Objects wait.", link="/quarantine/")
+    Alert.objects.create(key="source-silent:CT_1", code="source-silent", words="CT_1 has sent nothing.", link="/")
     html = page(viewer)
+    assert html.count(">Go there</a>") == 1  # a silent source stands on this page itself
     assert f'<a href="/vaults/{vault.pk}/">Vault default: stopped, waits for a person</a>' in html
     assert '<a class="button" href="/quarantine/">Go there</a>' in html
 

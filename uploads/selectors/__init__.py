@@ -24,6 +24,7 @@ from uploads.models import (
 from uploads.queue import NAME
 
 REFUSALS_SHOWN = 10
+ATTEMPTS_SHOWN = 30
 
 
 @dataclass(frozen=True)
@@ -96,20 +97,24 @@ def _kind(state: str, error_code: str) -> str:
 
 
 def study_uploads(study_id: int) -> QuerySet[UploadJob]:
-    """The uploads of a study with their attempts, oldest revision first: what the study page shows.
+    """The uploads of a study, oldest revision first: what the study page shows.
+
+    `latest_tries`: its latest attempts, the last one first; they are numbered from 1, so its number says how many there
+    were.
 
     `refusals`: the first instances that a DICOMweb server did not store, with the reason. `files_gone`: some files of
     it are deleted here.
     """
     refused = UploadPart.objects.filter(confirmed_at__isnull=True).exclude(result_words="")
     gone = Instance.objects.filter(revision=OuterRef("revision_id"), file_deleted_at__isnull=False)
+    latest = UploadAttempt.objects.order_by("-number")[:ATTEMPTS_SHOWN]
     refusals = refused.select_related("instance").order_by("instance_id")[:REFUSALS_SHOWN]
     return (
         UploadJob.objects.filter(revision__study_id=study_id)
         .select_related("vault", "revision", "vault__lane")
         .defer("commitment", "receipt")  # megabytes each for a large study, and no page shows them
         .prefetch_related(
-            Prefetch("tries", queryset=UploadAttempt.objects.order_by("number")),
+            Prefetch("tries", queryset=latest, to_attr="latest_tries"),
             Prefetch("parts", queryset=refusals, to_attr="refusals"),
         )
         .annotate(files_gone=Exists(gone))
@@ -127,6 +132,26 @@ def revisions_missed() -> QuerySet[StudyRevision]:
     missed = StudyRevision.objects.filter(~Exists(standing), dispatched_at__isnull=False)
     kept = missed.exclude(study__state__in=(StudyState.PENDING_DELETION, StudyState.DELETED))
     return kept.order_by("dispatched_at", "number")
+
+
+def studies_misjudged(*, limit: int) -> list[int]:
+    """Studies whose state is of before a vault became required, or when it was: uploaded although a required vault has
+    not got all, or not uploaded although all of them have.
+    """
+    unfinished = UploadJob.objects.filter(state__in=(JobState.READY, JobState.RUNNING, JobState.PARKED))
+    of_study = UploadJob.objects.filter(revision__study_id=OuterRef("revision__study_id"), vault__required=True)
+    missing = unfinished.filter(vault__required=True, revision__study__state=StudyState.UPLOADED)
+    waiting = (StudyState.SETTLED, StudyState.UPLOADING, StudyState.FAILED_TRANSIENT, StudyState.FAILED_PERMANENT)
+    complete = unfinished.filter(
+        Exists(of_study.filter(state=JobState.DONE)),
+        ~Exists(of_study.exclude(state__in=(JobState.DONE, JobState.CANCELLED))),
+        vault__required=False,
+        revision__study__state__in=waiting,
+    )
+    found: set[int] = set()
+    for jobs in (missing, complete):
+        found |= set(jobs.values_list("revision__study_id", flat=True)[:limit])
+    return sorted(found)[:limit]
 
 
 def _earlier(job: UploadJob) -> QuerySet[UploadJob]:
@@ -180,15 +205,19 @@ def upload_instances(job: UploadJob) -> QuerySet[Instance]:
 
 
 def uploads_running(study_ids: Collection[int]) -> dict[int, UploadJob]:
-    """The upload that is under way for each of these studies, with its attempts, by study."""
+    """The upload that is under way for each of these studies, with the attempt that is, by study."""
     jobs = UploadJob.objects.filter(state=JobState.RUNNING, revision__study_id__in=study_ids).select_related("revision")
-    jobs = jobs.defer("commitment", "receipt").prefetch_related("tries")
+    running = Prefetch("tries", queryset=UploadAttempt.objects.filter(result="running"))
+    jobs = jobs.defer("commitment", "receipt").prefetch_related(running)
     return {job.revision.study_id: job for job in jobs.order_by("pk")}
 
 
 def upload_rate(job: UploadJob, *, now: datetime) -> float | None:
-    """Bytes a second of the attempt under way (of `tries`), on average; None until it has moved something."""
-    for attempt in job.tries.all():
+    """Bytes a second of the attempt under way, on average; None until it has moved something. Asks nothing of a job
+    that came with its attempts.
+    """
+    tries = job.latest_tries if hasattr(job, "latest_tries") else job.tries.all()
+    for attempt in tries:
         if attempt.result == "running" and attempt.bytes_sent:
             return attempt.bytes_sent / max((now - attempt.started_at).total_seconds(), 1.0)
     return None

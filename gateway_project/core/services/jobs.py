@@ -9,12 +9,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q, QuerySet
 
 from gateway_project.core.errors import JobFault, LeaseLostError
 from gateway_project.core.models import JobState, Lane, LeasedJob, Severity
-from gateway_project.core.queues import Queue
+from gateway_project.core.queues import REGISTRY, Queue
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.lanes import lane_fault, lane_healed, lane_wait
 
@@ -23,6 +24,7 @@ Job = TypeVar("Job", bound=LeasedJob)
 
 MAX_CRASHES = 3
 CLAIM_CANDIDATES = 20
+STILL_SECONDS = 30.0
 
 
 def job_subject(job: LeasedJob) -> str:
@@ -57,20 +59,20 @@ def job_claim(queue: Queue, *, now: datetime) -> LeasedJob | None:
 
     Never two claimers of one job: the UPDATE repeats the ready-condition. Never more than the lane's `max_parallel`
     under way, and one only while its circuit is half open: the lane's row is locked while that is decided. However long
-    the line of a full lane is, another lane's job is found behind it.
+    the line of a full lane is, another lane's job is found behind it. Lanes with faults never keep all workers.
     """
     full: set[int] = set()
     broken: set[int] = set()
     while True:
         ready = jobs_ready(queue, now=now).exclude(lane_id__in=full).exclude(pk__in=broken)
-        candidates = list(ready.values_list("pk", "lane_id")[:CLAIM_CANDIDATES])
+        candidates = list(ready.values_list("pk", "lane_id", "lane__faults")[:CLAIM_CANDIDATES])
         if not candidates:
             return None
-        for pk, lane_id in candidates:
+        for pk, lane_id, faults in candidates:
             if lane_id in full:
                 continue
             try:
-                job = _claim_one(queue, pk, lane_id, now=now)
+                job = _claim_one(queue, pk, lane_id, trial=bool(faults), now=now)
             except _LaneFullError as error:
                 full.add(_lane_shut(error, now=now))
             except (OperationalError, InterfaceError):
@@ -89,7 +91,7 @@ def _lane_shut(error: _LaneFullError, *, now: datetime) -> int:
     return error.lane_id
 
 
-def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> LeasedJob | None:
+def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, trial: bool = False, now: datetime) -> LeasedJob | None:
     """The job, claimed; None when another worker was faster. Raises _LaneFullError.
 
     Lane before job before study: the order in which every transition locks, so that none waits for another in a ring.
@@ -97,7 +99,7 @@ def _claim_one(queue: Queue, pk: int, lane_id: int | None, *, now: datetime) -> 
     model = queue.model_class()
     with transaction.atomic():
         if lane_id is not None:
-            _lane_room_check(queue, lane_id, now=now)
+            _lane_room_check(queue, _lane_locked(lane_id, trial=trial), now=now)
         still_ready = Q(pk=pk, queue=queue.name, lane=lane_id, state=JobState.READY, run_after__lte=now)
         claimed = model._default_manager.filter(still_ready).update(
             state=JobState.RUNNING,
@@ -129,16 +131,42 @@ def _alert_unclaimable(queue: Queue, pk: int, error: Exception) -> None:
     )
 
 
-def _lane_room_check(queue: Queue, lane_id: int, *, now: datetime) -> None:
-    lane = Lane.objects.select_for_update(no_key=True).get(pk=lane_id)
+def _lane_room_check(queue: Queue, lane: Lane, *, now: datetime) -> None:
     if lane.paused or lane.held or (lane.open_until is not None and lane.open_until > now):
-        raise _LaneFullError(lane_id)
+        raise _LaneFullError(lane.pk)
+    if lane.faults and _trials_in_vain(queue, now=now) >= _trials_most(queue):
+        raise _LaneFullError(lane.pk)
     limits = queue.lane_limits(lane, now=now)
     if limits.waits_until is not None and limits.waits_until > now:
-        raise _LaneFullError(lane_id, limits.waits_until)
+        raise _LaneFullError(lane.pk, limits.waits_until)
     room = min(1, limits.max_parallel) if lane.open_until is not None else limits.max_parallel
-    if queue.model_class()._default_manager.filter(lane_id=lane_id, state=JobState.RUNNING).count() >= room:
-        raise _LaneFullError(lane_id)
+    if queue.model_class()._default_manager.filter(lane_id=lane.pk, state=JobState.RUNNING).count() >= room:
+        raise _LaneFullError(lane.pk)
+
+
+def _lane_locked(lane_id: int, *, trial: bool) -> Lane:
+    """The lane; for a trial together with all others that have faults, so that such claims are decided one by one."""
+    wanted = Q(pk=lane_id) | Q(faults__gt=0) if trial else Q(pk=lane_id)
+    lanes = Lane.objects.select_for_update(no_key=True).filter(wanted).order_by("pk")
+    return next(lane for lane in lanes if lane.pk == lane_id)
+
+
+def _trials_most(queue: Queue) -> int:
+    """One worker of a cluster is never for lanes that do not answer: the others' jobs go on."""
+    workers: int = settings.Q_CLUSTER["ALT_CLUSTERS"].get(queue.cluster, {}).get("workers", 1)
+    return max(workers - 1, 1)
+
+
+def _trials_in_vain(queue: Queue, *, now: datetime) -> int:
+    """Jobs of the cluster that are under way in lanes with faults, and that nothing has come of yet, or for a while."""
+    still = Q(progress_done=0) | Q(progress_at__lt=now - timedelta(seconds=STILL_SECONDS))
+    queues = {each.name: each for each in (queue, *REGISTRY.queues.values()) if each.cluster == queue.cluster}
+    return sum(
+        each.model_class()
+        ._default_manager.filter(still, queue=name, state=JobState.RUNNING, lane__faults__gt=0)
+        .count()
+        for name, each in queues.items()
+    )
 
 
 def _fenced(job: LeasedJob) -> QuerySet[Any]:
