@@ -25,6 +25,8 @@ RELEASE_SECONDS: Final = 2.0
 _STALE = frozenset({"connection-lost", "association-aborted", "response-timeout", "connection-failed"})
 _FULL = frozenset({"temporary-congestion", "local-limit-exceeded"})
 _NOTICE_SECONDS: Final = (0.05, 0.25, 1.0)
+_TAKEN_SECONDS: Final = 2.0
+"""How long somebody of ours who is let in at the same time may take to say so."""
 _Result = TypeVar("_Result")
 
 
@@ -178,8 +180,11 @@ class AssociationPool:
     def _one_returned(self, peer: PeerAddress, returned: int, deadline: float) -> bool:
         """Whether an association to this peer came back after `returned` had; waits for those that are in use."""
         with self._changed:
-            # another thread may just have got the one for which we were rejected
-            self._changed.wait_for(lambda: self._working[peer] or self._returned[peer] != returned, _NOTICE_SECONDS[1])
+            # another thread may just get the one for which we were rejected
+            self._changed.wait_for(
+                lambda: self._working[peer] or self._returned[peer] != returned or self._in_use[peer] <= 1,
+                _TAKEN_SECONDS,
+            )
             while self._working[peer] and self._returned[peer] == returned and not self._closed:
                 left = deadline - self._monotonic()
                 if left <= 0 or not self._changed.wait(left):
@@ -191,8 +196,7 @@ class AssociationPool:
         """A fresh one. A peer that says it has too many gets back what is kept of it, and is asked again until it has
         noticed.
         """
-        self._make_room(peer, self.per_peer)
-        freed = False
+        freed = self._make_room(peer, self.per_peer) > 0
         for pause in (*_NOTICE_SECONDS, None):
             try:
                 return _associate(peer, proposals, timeouts)
