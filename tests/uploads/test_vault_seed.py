@@ -60,19 +60,19 @@ def test_the_settings_set_up_a_vault_once() -> None:
     assert run("vaultcanary", "default", "--send")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "code"),
-    [
-        ("BEARER_TOKEN", "", "vault-settings-incomplete"),
-        ("PUBLIC_KEY_ID", "", "vault-settings-incomplete"),
-        ("PUBLIC_KEY_ID", thumbprint(jwk_from_key(NEW)), "key-unknown"),
-        ("BEARER_TOKEN", "a-token-of-nobody-at-all", "unauthorized"),
-        ("BASE_URL", "http://127.0.0.1:9", "connection-refused"),
-        ("BASE_URL", "http://vault.example.org", "insecure-address"),
-        ("RECEIPT_FINGERPRINT", fingerprint(jwk_from_key(NEW)), "fingerprint-differs"),
-        ("RECEIPT_FINGERPRINT", "", "receipt-key-unconfirmed"),
-    ],
-)
+WRONG = [
+    ("BEARER_TOKEN", "", "vault-settings-incomplete"),
+    ("PUBLIC_KEY_ID", "", "vault-settings-incomplete"),
+    ("PUBLIC_KEY_ID", thumbprint(jwk_from_key(NEW)), "key-unknown"),
+    ("BEARER_TOKEN", "a-token-of-nobody-at-all", "unauthorized"),
+    ("BASE_URL", "http://127.0.0.1:9", "connection-refused"),
+    ("BASE_URL", "http://vault.example.org", "insecure-address"),
+    ("RECEIPT_FINGERPRINT", fingerprint(jwk_from_key(NEW)), "fingerprint-differs"),
+    ("RECEIPT_FINGERPRINT", "", "receipt-key-unconfirmed"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "code"), WRONG, ids=[f"{name} {code}" for name, _value, code in WRONG])
 def test_what_is_wrong_is_told_until_it_is_right(
     said: pytest.MonkeyPatch, served: Served, name: str, value: str, code: str
 ) -> None:
