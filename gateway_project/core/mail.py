@@ -120,7 +120,7 @@ def _fault(error: Exception) -> NoticeError:
 
 
 def _refused(code: int, what: str) -> NoticeError:
-    if code in (-1, 0):
+    if not 200 <= code <= 599:  # RFC 5321 4.2.1; smtplib says -1 for what is no code at all
         return NoticeError("smtp-unexpected", "What answers there is no mail server; check host and port.")
     if code == 530:
         return NoticeError("login-missing", "The mail server asks for a login; set ALERT.EMAIL_USER and its password.")

@@ -1,7 +1,6 @@
 """A real mail server on loopback, one that says exactly what a test wants, and options for the time of a test."""
 
 import contextlib
-import os
 import socket
 import ssl
 import threading
@@ -126,5 +125,9 @@ def dripping(connection: socket.socket) -> None:
             return
 
 
-def random_octets(connection: socket.socket) -> None:
-    connection.sendall(os.urandom(400) + b"\r\n")
+def strange_octets(connection: socket.socket) -> None:
+    connection.sendall(bytes(range(255, 127, -1)) * 3 + b"\r\n")
+
+
+def strange_number(connection: socket.socket) -> None:
+    connection.sendall(b"7 Ready\r\n")

@@ -16,7 +16,7 @@ from gateway_project.core.mail import MailWay, mail_make, mail_send
 from gateway_project.core.notice_text import Event, Sender, mail_text, message_id, subject_words, webhook_document
 from gateway_project.core.reach import NoticeError, address_refused, connect
 from gateway_project.core.webhook import WebhookWay, webhook_post
-from tests.core.notice_servers import dripping, mail_server, port_free, random_octets, talking
+from tests.core.notice_servers import dripping, mail_server, port_free, strange_number, strange_octets, talking
 from tests.uploads.certificates import certificate_write
 from tests.uploads.scripted_server import answer, scripted
 
@@ -128,8 +128,9 @@ def test_some_recipients_refused_is_told_all_refused_is_the_mails_fault() -> Non
 
 def test_mail_server_that_is_down_or_none_at_all() -> None:
     assert fault(send, mail_way(port_free())).code == "connection-refused"
-    with talking(random_octets) as port:
-        assert fault(send, mail_way(port)).code == "smtp-unexpected"
+    for talk in (strange_octets, strange_number):
+        with talking(talk) as port:
+            assert fault(send, mail_way(port)).code == "smtp-unexpected"
     with talking(lambda connection: None) as port:
         assert fault(send, mail_way(port)).code in ("connection-lost", "smtp-unexpected")
     with talking(lambda connection: connection.sendall(b"220 hello\r\n250 no TLS here\r\n")) as port:
