@@ -1,6 +1,5 @@
-"""Planning: a settled revision becomes one upload per vault, also when the vault comes after it."""
+"""Planning: a settled revision becomes one upload per vault."""
 
-import logging
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -9,23 +8,18 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from gateway_project.core.models import AuditEventType, JobState, Lane
-from gateway_project.core.services.alerts import alert_heal
 from gateway_project.core.services.audit import audit_record
 from gateway_project.core.services.bell import ring
-from gateway_project.core.services.jobs import job_retry, job_subject
+from gateway_project.core.services.jobs import job_retry
 from gateway_project.core.services.lanes import lane_resume
 from studies.models import StudyRevision
 from uploads.models import LOST_CODES, UploadJob
-from uploads.ports import DELIVERY
 from uploads.queue import NAME, QUEUE
-from uploads.selectors import revisions_missed, vaults_enabled
+from uploads.selectors import vaults_enabled
 from uploads.services.anew import ANEW_BY_A_PERSON, upload_renewed
 from uploads.verification import upload_files_here
 
-logger = logging.getLogger(__name__)
-
 EARLIER_REVISION = "earlier-revision"
-CATCH_UP_MOST = 200
 
 
 def uploads_plan(revision: StudyRevision, *, now: datetime) -> int:
@@ -54,42 +48,6 @@ def uploads_plan(revision: StudyRevision, *, now: datetime) -> int:
     if created:
         ring(NAME)
     return created
-
-
-def uploads_catch_up(*, now: datetime) -> int:
-    """What settled while no vault was set up goes to those that are there now; answers how many revisions it planned.
-
-    So does what only waited for the demonstration vault, which is gone once a real one is set up. What any vault has,
-    or waits for, is left alone. Bounded, and may be repeated: the next call goes on.
-    """
-    if not vaults_enabled().exists():
-        return 0
-    for job in _demonstrations_waiting()[:CATCH_UP_MOST]:
-        _demonstration_end(job, now=now)
-    planned = 0
-    for revision in revisions_missed()[:CATCH_UP_MOST]:
-        with transaction.atomic():
-            new = uploads_plan(revision, now=now)
-            if new:
-                DELIVERY.get().delivery_changed(revision.study_id)
-        planned += bool(new)
-    if planned:
-        logger.info("uploads planned that had waited for a vault", extra={"revisions": planned})
-    return planned
-
-
-def _demonstrations_waiting() -> QuerySet[UploadJob]:
-    waiting = UploadJob.objects.filter(vault__demonstration=True, vault__enabled=False)
-    return waiting.filter(state__in=(JobState.READY, JobState.PARKED)).select_related("revision").order_by("pk")
-
-
-def _demonstration_end(job: UploadJob, *, now: datetime) -> None:
-    with transaction.atomic():
-        lanes_lock([] if job.lane_id is None else [job.lane_id])
-        ended = UploadJob.objects.filter(pk=job.pk, state__in=(JobState.READY, JobState.PARKED))
-        if ended.update(state=JobState.CANCELLED, ended_at=now):
-            alert_heal(job_subject(job))
-            DELIVERY.get().delivery_changed(job.revision.study_id)
 
 
 def lanes_lock(lane_ids: Collection[int] | QuerySet[Any]) -> list[Lane]:
