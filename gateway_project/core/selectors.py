@@ -245,7 +245,7 @@ UNFINISHED = (JobState.READY, JobState.RUNNING, JobState.PARKED)
 FAILURES_MOST = 100
 
 
-def _jobs_of(queues: Iterable[Queue]) -> list[QuerySet[Any]]:
+def jobs_of(queues: Iterable[Queue]) -> list[QuerySet[Any]]:
     """The jobs of these queues, by their table."""
     names: dict[type[LeasedJob], list[str]] = {}
     for queue in queues:
@@ -270,7 +270,7 @@ def queue_lines(queues: Iterable[Queue], lanes: Sequence[Lane]) -> list[LaneLine
             parked=Count("pk", filter=Q(state=JobState.PARKED)),
             oldest=Min("created_at", filter=~Q(state=JobState.PARKED)),
         )
-        for jobs in _jobs_of(queues)
+        for jobs in jobs_of(queues)
     ]
     by_id: dict[int | None, Lane] = {lane.pk: lane for lane in lanes}
     return [LaneLine(lane=by_id.get(row.pop("lane_id")), **row) for row in _together(parts)]
@@ -285,7 +285,7 @@ def failures_by_code(queues: Iterable[Queue]) -> dict[tuple[str, ...], int]:
         .exclude(error_code="")
         .values_list("queue", "state", "error_code")
         .annotate(number=Count("pk"))
-        for jobs in _jobs_of(queues)
+        for jobs in jobs_of(queues)
     ]
     rows = _together(parts).order_by("-number", "queue", "error_code", "state")[:FAILURES_MOST]
     return {tuple(labels): number for *labels, number in rows}

@@ -9,18 +9,18 @@ _ADVICE = {
     "dataset-forbidden-group": (
         "A command or file meta element stands inside the dataset: the sender wrote it wrongly."
     ),
-    "dataset-malformed": ("The bytes do not follow the encoding rules of PS3.5: check the sender."),
-    "dataset-too-deep": ("Sequences are nested deeper than the limit: raise the limit if it is genuine."),
-    "dataset-too-many-elements": ("There are more elements than the limit: raise the limit if it is genuine."),
-    "dataset-too-many-items": ("There are more items than the limit: raise the limit if it is genuine."),
+    "dataset-malformed": "The bytes do not follow the encoding rules of PS3.5: check the sender.",
+    "dataset-too-deep": "Sequences are nested deeper than the limit: raise the limit if it is genuine.",
+    "dataset-too-many-elements": "There are more elements than the limit: raise the limit if it is genuine.",
+    "dataset-too-many-items": "There are more items than the limit: raise the limit if it is genuine.",
     "dataset-truncated": "The dataset ends in the middle of an element: ask the sender to send the object again.",
     "deflate-invalid": (
         "The deflated dataset cannot be inflated: ask the sender to send the object again, or uncompressed."
     ),
-    "deflate-too-large": ("The deflated dataset inflates beyond the limit: raise the limit if it is genuine."),
-    "encapsulation-invalid": ("The encapsulated Pixel Data has no offset table item: check the sender."),
-    "file-meta-malformed": ("The File Meta Information cannot be read: export it again from its source."),
-    "file-meta-no-transfer-syntax": ("The File Meta Information names no Transfer Syntax: export it again."),
+    "deflate-too-large": "The deflated dataset inflates beyond the limit: raise the limit if it is genuine.",
+    "encapsulation-invalid": "The encapsulated Pixel Data has no offset table item: check the sender.",
+    "file-meta-malformed": "The File Meta Information cannot be read: export it again from its source.",
+    "file-meta-no-transfer-syntax": "The File Meta Information names no Transfer Syntax: export it again.",
     "identity-missing": "A UID that identifies the instance is absent: check the sender.",
     "instance-uid-differs": "The SOP Instance UID of the data set differs from the command's: check the sender.",
     "not-part10": (
@@ -39,7 +39,7 @@ _ADVICE = {
     "transfer-syntax-mismatch": (
         "The bytes are not in the Transfer Syntax they are declared in: check the sender's settings."
     ),
-    "uid-invalid": ("A UID holds something else than digits and dots, or over 64 of them: check the sender."),
+    "uid-invalid": "A UID holds something else than digits and dots, or over 64 of them: check the sender.",
 }
 
 

@@ -55,9 +55,7 @@ def _make(base_url: str, token: str) -> None:
     kid = str(option("VAULT.PUBLIC_KEY_ID"))
     if not (token and kid):
         raise PinError("VAULT.BEARER_TOKEN and VAULT.PUBLIC_KEY_ID are needed too.", code="vault-settings-incomplete")
-    client = VaultClient(
-        base_url, token=token, timeout_seconds=PATIENCE_SECONDS, connect_seconds=PATIENCE_SECONDS
-    )  # fmt: skip
+    client = VaultClient(base_url, token=token, timeout_seconds=PATIENCE_SECONDS, connect_seconds=PATIENCE_SECONDS)
     offer = offer_fetch(client, recipient_key_id=kid)
     told = str(option("VAULT.RECEIPT_FINGERPRINT"))
     if not told:

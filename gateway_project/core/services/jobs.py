@@ -16,6 +16,7 @@ from django.db.models import F, Q, QuerySet
 from gateway_project.core.errors import JobFault, LeaseLostError
 from gateway_project.core.models import JobState, Lane, LeasedJob, Severity
 from gateway_project.core.queues import REGISTRY, Queue
+from gateway_project.core.selectors import jobs_of
 from gateway_project.core.services.alerts import alert_heal, alert_open
 from gateway_project.core.services.lanes import lane_fault, lane_healed, lane_wait
 
@@ -161,12 +162,8 @@ def _trials_in_vain(queue: Queue, *, now: datetime) -> int:
     """Jobs of the cluster that are under way in lanes with faults, and that nothing has come of yet, or for a while."""
     still = Q(progress_done=0) | Q(progress_at__lt=now - timedelta(seconds=STILL_SECONDS))
     queues = {each.name: each for each in (queue, *REGISTRY.queues.values()) if each.cluster == queue.cluster}
-    return sum(
-        each.model_class()
-        ._default_manager.filter(still, queue=name, state=JobState.RUNNING, lane__faults__gt=0)
-        .count()
-        for name, each in queues.items()
-    )
+    jobs = jobs_of(queues.values())
+    return sum(each.filter(still, state=JobState.RUNNING, lane__faults__gt=0).count() for each in jobs)
 
 
 def _fenced(job: LeasedJob) -> QuerySet[Any]:
