@@ -91,9 +91,9 @@ def test_recipients_are_listed_and_withdrawn(
     (listed,) = _json(capsys, ["recipients", *place])  # type: ignore[misc]
     shown = _json(capsys, ["fingerprint", "--jwk", str(tmp_path / "key.jwk")])
     assert (listed["kid"], listed["fingerprint"]) == (kid, shown["fingerprint"])
-    assert main(["revoke", *place, "--kid", kid]) == 0
+    assert main(["revoke", *place, f"--kid={kid}"]) == 0
     assert _json(capsys, ["recipients", *place]) == []
-    assert _json(capsys, ["revoke", *place, "--kid", kid], code=1)["error"]["code"] == "recipient-unknown"  # type: ignore[index]
+    assert _json(capsys, ["revoke", *place, f"--kid={kid}"], code=1)["error"]["code"] == "recipient-unknown"  # type: ignore[index]
 
 
 def test_an_upload_is_removed_only_when_it_is_meant(

@@ -89,7 +89,7 @@ def pinned(served: Served) -> Vault:
 
 def new_vault(served: Served) -> list[str]:
     kid = thumbprint(jwk_from_key(RECIPIENT))
-    return ["--url", served.url, "--token-file", str(served.folder / "token"), "--key-id", kid]
+    return ["--url", served.url, "--token-file", str(served.folder / "token"), f"--key-id={kid}"]
 
 
 def test_a_vault_is_pinned_with_the_fingerprints_of_both_keys_and_shown_beside_what_it_offers(served: Served) -> None:
@@ -124,14 +124,14 @@ def test_a_key_is_changed_by_fingerprint_or_by_the_recipients_statement(served: 
     vault = pinned(served)
     new_kid, old_kid = thumbprint(jwk_from_key(NEW)), vault.recipient_key_id
     with pytest.raises(CommandError, match="key-unknown"):
-        run("vaultpin", "main", "--key-id", new_kid, "--fingerprint", told(NEW))
+        run("vaultpin", "main", f"--key-id={new_kid}", "--fingerprint", told(NEW))
     recipient_register(served.directory, jwk_from_key(NEW))
     with pytest.raises(CommandError, match="fingerprint-differs"):
-        run("vaultpin", "main", "--key-id", new_kid, "--fingerprint", told(RECIPIENT))
-    run("vaultpin", "main", "--key-id", new_kid, "--fingerprint", told(NEW))
+        run("vaultpin", "main", f"--key-id={new_kid}", "--fingerprint", told(RECIPIENT))
+    run("vaultpin", "main", f"--key-id={new_kid}", "--fingerprint", told(NEW))
     assert Vault.objects.get().recipient_key_id == new_kid
     statement = str(served.folder / "statement")
-    arguments = ["--vault-id", "vault-01", "--from-kid", new_kid, "--jwk", served.jwk("recipient"), "--serial", "1"]
+    arguments = ["--vault-id", "vault-01", f"--from-kid={new_kid}", "--jwk", served.jwk("recipient"), "--serial", "1"]
     assert main(["rotation", "--signing-key", served.key("signing"), *arguments, "--out", statement]) == 0
     with pytest.raises(CommandError, match="signing key"):
         run("vaultpin", "main", "--statement", statement)

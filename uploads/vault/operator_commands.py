@@ -45,7 +45,7 @@ def commands_add(command: AddCommand) -> None:
     revoke = command("revoke", _revoke, "Refuse a gateway's token, or publish a recipient's key no more, at once.")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--gateway-id", help="a gateway; its uploads stay, and `gateway` lets it in again")
-    which.add_argument("--kid", help="a recipient's key; what was sealed for it stays")
+    which.add_argument("--kid", help="a recipient's key (--kid=ID); what was sealed for it stays")
 
     quota = command("quota", _quota, "Bound what is stored, in the whole vault or by one gateway.")
     quota.add_argument("--gateway-id", help="a gateway (default: the whole vault)")

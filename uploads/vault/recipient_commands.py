@@ -65,7 +65,7 @@ def commands_add(command: AddCommand) -> None:
         "--signing-key", type=Path, required=True, help="your private signing key (pinned by gateways)"
     )
     rotation.add_argument("--vault-id", required=True, help="the vault that this is for")
-    rotation.add_argument("--from-kid", required=True, help="id of the key that counts now")
+    rotation.add_argument("--from-kid", required=True, help="id of the key that counts now (--from-kid=ID)")
     rotation.add_argument("--jwk", type=Path, required=True, help="the public key that is to count")
     rotation.add_argument("--serial", type=int, required=True, help="higher than in any statement before")
     rotation.add_argument("--out", type=Path, required=True, help="statement to write, for `manage.py vaultpin`")

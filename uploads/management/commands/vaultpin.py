@@ -39,7 +39,7 @@ class Command(BaseCommand):
         add("--proxy-file", type=Path, help="file with the proxy's address: http://name:password@host:port, or: direct")
         add("--gateway-id", default="", help="what a known vault calls this gateway now (at first: INSTANCE.ID)")
         add("--optional", action="store_true", help="a study is uploaded also without the new vault's receipt")
-        add("--key-id", default="", help="pin the recipient key of this id, as the vault publishes it")
+        add("--key-id", default="", help="pin the recipient key of this id; --key-id=ID, as one may begin with -")
         add("--fingerprint", default="", help="of the recipient key, as the recipient has told it")
         add("--receipt-fingerprint", default="", help="of the vault's receipt key, as its operator has told it")
         add("--recovery", type=Path, help="file with the public key (JWK) of an offline recovery recipient")
